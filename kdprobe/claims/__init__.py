@@ -1,0 +1,1 @@
+"""Judging: what each source paper claims, decided from results alone."""

@@ -1,0 +1,102 @@
+"""What a data set is: images with labels, and where it can, which pixels are the object.
+
+A data set is a function ``make(split, *, seed, **knobs) -> Images`` with split "train" or "test".
+"""
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from kdprobe.errors import InputError
+from kdprobe.registry import Catalogue
+
+
+@dataclass(frozen=True)
+class Images:
+    """A split of a data set, in memory.
+
+    Axes: n images, h and w pixels.
+    """
+
+    pixels: Tensor  # (n, 3, h, w) float32 in [0, 1]
+    labels: Tensor  # (n,) int64, index into classes
+    classes: tuple[str, ...]
+    objects: Tensor | None  # (n, h, w) bool, True on the object; None = the data has no masks
+
+    def __post_init__(self) -> None:
+        n = len(self.pixels)
+        if self.pixels.dim() != 4 or n == 0:
+            found = tuple(self.pixels.shape)
+            raise InputError(f"found pixels of shape {found}; wanted (n, 3, h, w) with n > 0")
+        if self.pixels.dtype != torch.float32:
+            raise InputError(f"found {self.pixels.dtype} pixels; wanted float32 in [0, 1]")
+        if not bool(torch.isfinite(self.pixels).all()) or _outside_unit(self.pixels):
+            raise InputError("found pixels outside [0, 1]; divide 8-bit images by 255 first")
+        if self.labels.shape != (n,) or self.labels.dtype != torch.int64:
+            found = f"{self.labels.dtype} labels of shape {tuple(self.labels.shape)}"
+            raise InputError(f"found {found}; wanted int64 of shape ({n},)")
+        if int(self.labels.min()) < 0 or int(self.labels.max()) >= len(self.classes):
+            raise InputError(
+                f"found labels {int(self.labels.min())} to {int(self.labels.max())}; "
+                f"wanted 0 to {len(self.classes) - 1}, one for each class name"
+            )
+        masks = self.objects
+        if masks is not None and masks.shape != (n, *self.pixels.shape[2:]):
+            raise InputError(
+                f"found object masks of shape {tuple(masks.shape)}; "
+                f"wanted {(n, *self.pixels.shape[2:])}, one for each image"
+            )
+
+    def __len__(self) -> int:
+        return len(self.pixels)
+
+    def take(self, rows: Tensor) -> "Images":
+        """The images at `rows`, in that order."""
+        objects = None if self.objects is None else self.objects[rows]
+        return Images(self.pixels[rows], self.labels[rows], self.classes, objects)
+
+    def sample(self, count: int, seed: int) -> "Images":
+        """`count` images drawn without replacement by `seed`; all of them when there are fewer."""
+        order = torch.randperm(len(self), generator=torch.Generator().manual_seed(seed))
+        return self.take(order[: min(count, len(self))])
+
+    def digest(self) -> str:
+        """SHA-256 of pixels, labels, class names and masks: two equal digests hold equal images."""
+        found = hashlib.sha256(repr((tuple(self.pixels.shape), self.classes)).encode())
+        for part in (self.pixels, self.labels, self.objects):
+            if part is not None:
+                found.update(part.contiguous().numpy().tobytes())
+        return found.hexdigest()
+
+
+def _outside_unit(pixels: Tensor) -> bool:
+    return bool(pixels.min() < 0) or bool(pixels.max() > 1)
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """A data set and its label."""
+
+    key: str
+    title: str
+    source: str
+    has_masks: bool
+    make: Callable[..., Images]
+
+
+DATASETS: Catalogue[Dataset] = Catalogue("data set", "kdprobe.datasets")
+
+
+def dataset(
+    key: str, *, title: str, source: str, has_masks: bool
+) -> Callable[[Callable[..., Images]], Callable[..., Images]]:
+    """Put the function below into DATASETS under `key`."""
+
+    def add(make: Callable[..., Images]) -> Callable[..., Images]:
+        DATASETS.add(key, Dataset(key, title, source, has_masks, make))
+        return make
+
+    return add

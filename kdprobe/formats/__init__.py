@@ -1,0 +1,1 @@
+"""Reading checkpoints: one file a format, `contract.py` says what a format is."""

@@ -1,0 +1,1 @@
+"""Reckoning: one file a metric, `contract.py` says what a metric is. No network and no plot."""

@@ -1,0 +1,165 @@
+"""What a page can show, as plain data: no figure is drawn here and no network is known.
+
+Every panel travels inside results.json; `report/interactive.py` and `report/still.py` draw it.
+"""
+
+import base64
+import zlib
+from typing import Annotated, Literal
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from pydantic import BaseModel, ConfigDict, Field
+
+Cell = str | int | float | None
+
+
+class Frozen(BaseModel):
+    """A record that cannot be changed and refuses keys it does not know."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan="null")
+
+
+class Bytes(Frozen):
+    """An array of 8-bit values, compressed: pictures, masks and quantised maps.
+
+    The value of a stored byte `v` is ``low + v / 255 * (high - low)``.
+    """
+
+    shape: tuple[int, ...]
+    data: str  # base64 of the zlib-compressed bytes, row-major
+    low: float = 0.0
+    high: float = 255.0
+
+    @classmethod
+    def pack(cls, values: ArrayLike, low: float = 0.0, high: float = 255.0) -> "Bytes":
+        """Quantise `values` from [low, high] to 8 bits; what lies outside is clipped."""
+        array = np.asarray(values, dtype=np.float64)
+        scale = 255.0 / (high - low) if high > low else 0.0
+        levels = np.clip(np.rint((array - low) * scale), 0, 255).astype(np.uint8)
+        packed = base64.b64encode(zlib.compress(levels.tobytes(), 9)).decode()
+        return cls(shape=array.shape, data=packed, low=low, high=high)
+
+    def unpack(self) -> NDArray[np.float64]:
+        """The array of `shape`, in the units it was packed from."""
+        levels = np.frombuffer(zlib.decompress(base64.b64decode(self.data)), dtype=np.uint8)
+        values = self.low + levels.astype(np.float64) / 255.0 * (self.high - self.low)
+        return values.reshape(self.shape)
+
+
+class PanelBase(Frozen):
+    """What all panels share: a title, and one line on how to read what is shown."""
+
+    title: str
+    how_to_read: str = ""
+
+
+class Text(PanelBase):
+    """A paragraph."""
+
+    kind: Literal["text"] = "text"
+    text: str
+
+
+class Table(PanelBase):
+    """Rows under named columns; also written to ``tables/*.csv`` when it bears a `name`."""
+
+    kind: Literal["table"] = "table"
+    columns: tuple[str, ...]
+    rows: tuple[tuple[Cell, ...], ...]
+    name: str = ""  # file name of the CSV, without ending
+
+
+class Series(Frozen):
+    """One line; `low` and `high` are the edges of its interval where it has one."""
+
+    name: str
+    x: tuple[float, ...]
+    y: tuple[float | None, ...]
+    low: tuple[float | None, ...] = ()
+    high: tuple[float | None, ...] = ()
+    role: str = ""  # teacher, baseline or student: gives the colour
+
+
+class Lines(PanelBase):
+    """Curves over a common axis."""
+
+    kind: Literal["lines"] = "lines"
+    x_label: str
+    y_label: str
+    series: tuple[Series, ...]
+
+
+class Heatmap(PanelBase):
+    """A matrix with named rows and columns, its values written into the cells."""
+
+    kind: Literal["heatmap"] = "heatmap"
+    values: tuple[tuple[float | None, ...], ...]  # (rows, columns)
+    rows: tuple[str, ...]
+    columns: tuple[str, ...]
+    row_label: str = ""
+    column_label: str = ""
+    low: float | None = None
+    high: float | None = None
+
+
+class Surface(PanelBase):
+    """A scalar over a plane, drawn as filled contours."""
+
+    kind: Literal["surface"] = "surface"
+    x: tuple[float, ...]
+    y: tuple[float, ...]
+    z: tuple[tuple[float | None, ...], ...]  # (y, x)
+    x_label: str = ""
+    y_label: str = ""
+    z_label: str = ""
+
+
+class Effect(Frozen):
+    """One row of a forest plot: an estimate and its interval."""
+
+    name: str
+    value: float | None
+    low: float | None
+    high: float | None
+    verdict: str = ""
+
+
+class Forest(PanelBase):
+    """Effects with intervals against a line of no effect at zero."""
+
+    kind: Literal["forest"] = "forest"
+    x_label: str
+    effects: tuple[Effect, ...]
+
+
+class ConceptMap(Frozen):
+    """What one network keeps of one image."""
+
+    network: str
+    role: str
+    entropy: Bytes  # (g, g) nats, low = kept
+    concepts: Bytes  # (g, g) 255 where the cell is a visual concept
+
+
+class ConceptPicture(Frozen):
+    """One image, its object, and the maps of several networks."""
+
+    name: str
+    label: str
+    pixels: Bytes  # (h, w, 3) RGB
+    object: Bytes  # (h, w) 255 on the object
+    maps: tuple[ConceptMap, ...]
+
+
+class Gallery(PanelBase):
+    """Images with the concept maps of teacher, baseline and students side by side."""
+
+    kind: Literal["gallery"] = "gallery"
+    layer: str
+    pictures: tuple[ConceptPicture, ...]
+
+
+Panel = Annotated[
+    Text | Table | Lines | Heatmap | Surface | Forest | Gallery, Field(discriminator="kind")
+]

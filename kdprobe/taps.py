@@ -1,0 +1,101 @@
+"""Where a network is looked into: a tap is a place whose output is read, and nothing is disturbed.
+
+A tap's name is one of the network's own (``stage3``, ``pooled``, ``logits``) or any module path.
+Outputs are copied inside the hook, so that a later in-place operation cannot change what was seen.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from kdprobe.errors import InputError
+from kdprobe.registry import did_you_mean
+
+
+@dataclass(frozen=True)
+class Tap:
+    """The output of the module at `path` ("" is the whole network)."""
+
+    path: str
+    kind: Literal["post", "pre", "raw"] = (
+        "post"  # after its activation, before it, or no activation
+    )
+    weights: str = ""  # module path of the parameters that make this output; "" = all of them
+
+
+def find_taps(model: nn.Module, names: Sequence[str]) -> dict[str, Tap]:
+    """The taps called `names`, in that order.
+
+    Raises:
+        InputError: a name is neither one of the network's own taps nor a module path.
+    """
+    own: Mapping[str, Tap] = getattr(model, "taps", {})
+    modules = dict(model.named_modules())
+    found = {}
+    for name in names:
+        if name in own:
+            found[name] = own[name]
+        elif name in modules:
+            found[name] = Tap(name, "raw", name if _has_weights(modules[name]) else "")
+        else:
+            known = [*own, *(path for path in modules if path)]
+            raise InputError(
+                f"found no layer {name!r}{did_you_mean(name, known)} "
+                f"wanted one of {', '.join(own)} or a module path; see 'kdprobe inspect'"
+            )
+    return found
+
+
+@contextmanager
+def watch(model: nn.Module, taps: Mapping[str, Tap]) -> Iterator[dict[str, Tensor]]:
+    """Lend a dictionary that every forward pass of `model` fills with the taps' outputs.
+
+    The tensors stay in the autograd graph; detach them where no gradient is wanted.
+    """
+    seen: dict[str, Tensor] = {}
+    modules = dict(model.named_modules())
+    handles = []
+
+    def record(name: str, output: object) -> None:
+        if not isinstance(output, Tensor):
+            raise InputError(
+                f"layer {name!r} returns {type(output).__name__}, wanted one tensor; "
+                "choose a module inside it"
+            )
+        seen[name] = output.clone()
+
+    try:
+        for name, tap in taps.items():
+            hook = modules[tap.path].register_forward_hook(
+                lambda module, inputs, output, name=name: record(name, output)
+            )
+            handles.append(hook)
+        yield seen
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def _has_weights(module: nn.Module) -> bool:
+    return any(True for _ in module.parameters())
+
+
+def flat(features: Tensor) -> Tensor:
+    """(n, ...) -> (n, d): one row of features an image."""
+    return features.flatten(1) if features.dim() > 1 else features.unsqueeze(1)
+
+
+def widths(model: nn.Module, taps: Mapping[str, Tap], images: Tensor) -> dict[str, tuple[int, ...]]:
+    """The shape of every tap's output for one image, found by one forward pass of the first image."""
+    was_training = model.training
+    model.eval()
+    try:
+        with torch.no_grad(), watch(model, taps) as seen:
+            model(images[:1])
+        return {name: tuple(seen[name].shape[1:]) for name in taps}
+    finally:
+        model.train(was_training)
