@@ -1,0 +1,1 @@
+"""kdprobe: what did the student really learn from the teacher?"""

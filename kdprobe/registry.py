@@ -23,7 +23,7 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
 
 
 class Catalogue(Generic[T]):
-    """Entries of one kind, found by reading every module of `package` once, at the first look-up."""
+    """Entries of one kind, found by importing every module of `package` once, when first asked."""
 
     def __init__(self, kind: str, package: str) -> None:
         self.kind, self.package = kind, package

@@ -8,7 +8,7 @@ import math
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import JsonValue, ValidationError
+from pydantic import Field, JsonValue, ValidationError
 
 from kdprobe.errors import InputError
 from kdprobe.panels import Frozen, Panel
@@ -61,7 +61,7 @@ class MetricReport(Frozen):
     settings: dict[str, JsonValue]
     status: Literal["measured", "not applicable"]
     reason: str = ""  # why it is not applicable
-    values: dict[str, JsonValue] = {}
+    values: dict[str, JsonValue] = Field(default_factory=dict)
     panels: tuple[Panel, ...] = ()
 
 
@@ -110,7 +110,7 @@ class Results(Frozen):
     metrics: tuple[MetricReport, ...]
     verdicts: tuple[Verdict, ...] = ()
     problems: tuple[Problem, ...] = ()
-    provenance: dict[str, str] = {}
+    provenance: dict[str, str] = Field(default_factory=dict)
 
     def metric(self, key: str) -> MetricReport | None:
         """The report of the metric called `key`, or None when it was not asked for."""

@@ -34,7 +34,7 @@ class NetworkEntry(Entry):
     name: str = ""
     factory: str = ""
     num_classes: int = Field(gt=0)
-    arguments: dict[str, JsonValue] = {}
+    arguments: dict[str, JsonValue] = Field(default_factory=dict)
     mean: tuple[float, ...] = (0.0, 0.0, 0.0)  # of the pixels in [0, 1], as in training
     std: tuple[float, ...] = (1.0, 1.0, 1.0)
 
@@ -56,7 +56,7 @@ class DataEntry(Entry):
 
     name: str = ""
     factory: str = ""
-    arguments: dict[str, JsonValue] = {}
+    arguments: dict[str, JsonValue] = Field(default_factory=dict)
 
     @model_validator(mode="after")
     def _one_source(self) -> "DataEntry":
@@ -69,6 +69,7 @@ class RunEntry(Entry):
     """One training run of the study."""
 
     id: str = Field(min_length=1)
+    folder: str = ""  # inside the study's folder; default: the id
     role: Role
     arm: str = ""  # runs of one arm differ by seed only; default: the role
     seed: int | None = None  # runs that share a seed share initial weights and data order
@@ -80,7 +81,7 @@ class RunEntry(Entry):
 
 
 class StudyEntry(Entry):
-    """A whole study.toml; the checkpoints of a run lie in the folder named after its id."""
+    """A whole study.toml; the checkpoints of a run lie in the folder called like its id."""
 
     name: str = Field(min_length=1)
     data: DataEntry
@@ -198,7 +199,7 @@ def load_study(folder: str | Path) -> Study:
             "the runs (see README, 'Your own checkpoints') or train with 'kdprobe train'"
         )
     _refuse_doubles(entry, folder)
-    runs = tuple(Run(run, _checkpoints(folder / run.id, run)) for run in entry.runs)
+    runs = tuple(Run(run, _checkpoints(folder / (run.folder or run.id), run)) for run in entry.runs)
     return Study(entry.name, folder, entry.data, runs)
 
 

@@ -89,8 +89,8 @@ def flat(features: Tensor) -> Tensor:
     return features.flatten(1) if features.dim() > 1 else features.unsqueeze(1)
 
 
-def widths(model: nn.Module, taps: Mapping[str, Tap], images: Tensor) -> dict[str, tuple[int, ...]]:
-    """The shape of every tap's output for one image, found by one forward pass of the first image."""
+def shapes(model: nn.Module, taps: Mapping[str, Tap], images: Tensor) -> dict[str, tuple[int, ...]]:
+    """The shape of every tap's output for one image, found by a forward pass of the first."""
     was_training = model.training
     model.eval()
     try:
