@@ -104,7 +104,7 @@ class Verdict(Frozen):
 class Results(Frozen):
     """Everything that an analysis found."""
 
-    schema_version: Literal[1] = SCHEMA_VERSION
+    schema_version: Literal[1] = 1
     kdprobe_version: str
     study: StudySummary
     metrics: tuple[MetricReport, ...]

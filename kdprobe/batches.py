@@ -1,0 +1,68 @@
+"""How much fits at once?  Batches of a size chosen here, halved when memory runs out."""
+
+import logging
+from collections.abc import Callable
+from typing import TypeVar
+
+import torch
+from torch import Tensor, nn
+
+T = TypeVar("T")
+log = logging.getLogger("kdprobe")
+
+CPU_BUDGET, CPU_ROWS = 1 << 30, 128  # bytes, rows: small batches stay in a CPU's cache
+GPU_SHARE, GPU_ROWS = 0.3, 4096
+
+
+def rows_that_fit(network: nn.Module, image: Tensor) -> int:
+    """How many images of the shape of `image` (1, 3, h, w) one batch may hold, with gradients.
+
+    Counts the bytes that every module puts out for one image; reads the size of the memory, not
+    what is free just now, so that the same machine always answers the same.
+    """
+    used = 0
+
+    def count(module: nn.Module, inputs: object, output: object) -> None:
+        nonlocal used
+        if isinstance(output, Tensor):
+            used += output.numel() * output.element_size()
+
+    leaves = [m for m in network.modules() if not any(True for _ in m.children())]
+    handles = [leaf.register_forward_hook(count) for leaf in leaves]
+    try:
+        with torch.no_grad():
+            network(image)
+    finally:
+        for handle in handles:
+            handle.remove()
+    if image.device.type == "cuda":
+        memory = torch.cuda.get_device_properties(image.device).total_memory
+        return max(1, min(GPU_ROWS, int(memory * GPU_SHARE) // max(used, 1)))
+    return max(1, min(CPU_ROWS, CPU_BUDGET // max(used, 1)))
+
+
+def in_batches(work: Callable[[slice], T], total: int, size: int) -> list[T]:
+    """Call `work` on consecutive slices of at most `size`; halve `size` when memory runs out.
+
+    Raises the out-of-memory error itself when not even one row fits.
+    """
+    done: list[T] = []
+    start = 0
+    while start < total:
+        try:
+            done.append(work(slice(start, min(start + size, total))))
+            start += size
+        except (torch.OutOfMemoryError, RuntimeError, MemoryError) as error:
+            if size == 1 or not _out_of_memory(error):
+                raise
+            size = max(1, size // 2)
+            log.warning("out of memory: going on with batches of %d", size)
+            if torch.cuda.is_available():
+                torch.cuda.empty_cache()
+    return done
+
+
+def _out_of_memory(error: Exception) -> bool:
+    if isinstance(error, (torch.OutOfMemoryError, MemoryError)):
+        return True
+    return "not enough memory" in str(error) or "out of memory" in str(error)

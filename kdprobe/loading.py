@@ -1,0 +1,126 @@
+"""From a record to the thing itself: a checkpoint becomes a network, a data entry its images.
+
+Code of the user's own is run only when its module was allowed by name.
+"""
+
+import sys
+from collections.abc import Callable, Collection
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from kdprobe.datasets.contract import DATASETS, Images
+from kdprobe.errors import InputError
+from kdprobe.formats.contract import read_weights
+from kdprobe.models.contract import Network, make_body
+from kdprobe.registry import did_you_mean
+from kdprobe.study import Checkpoint, DataEntry, NetworkEntry
+
+
+class BrokenWeights(InputError):
+    """A checkpoint holds numbers that are not finite; the rest of the study can be analysed."""
+
+
+def build(entry: NetworkEntry, allowed: Collection[str] = ()) -> Network:
+    """The network of `entry` with fresh weights.
+
+    Raises:
+        InputError: the factory's module is not in `allowed`, or does not give an nn.Module.
+        UnknownName: no bundled network has such a name.
+    """
+    if entry.factory:
+        make = _own_code(entry.factory, allowed)
+        body = make(num_classes=entry.num_classes, **entry.arguments)
+        if not isinstance(body, nn.Module):
+            raise InputError(
+                f"factory {entry.factory!r} gave {type(body).__name__}; wanted a torch.nn.Module"
+            )
+    else:
+        body = make_body(entry.name, num_classes=entry.num_classes, **entry.arguments)
+    return Network(body, entry.mean, entry.std)
+
+
+def load_network(
+    checkpoint: Checkpoint, device: torch.device | str = "cpu", allowed: Collection[str] = ()
+) -> Network:
+    """The network of `checkpoint`: float32, evaluation mode, no gradients for its weights.
+
+    Raises:
+        InputError: the file is broken, or its tensors are not those of the network.
+        BrokenWeights: a tensor holds NaN or infinity.
+    """
+    network = build(checkpoint.network, allowed)
+    tensors = read_weights(checkpoint.path).tensors
+    _must_fit(checkpoint, network.body.state_dict(), tensors)
+    bad = next((k for k, v in tensors.items() if not bool(torch.isfinite(v).all())), None)
+    if bad is not None:
+        raise BrokenWeights(f"{checkpoint.path}: tensor {bad!r} holds NaN or infinite numbers")
+    network.body.load_state_dict(dict(tensors))
+    return network.eval().requires_grad_(False).to(device)
+
+
+def _must_fit(checkpoint: Checkpoint, wanted: dict[str, Tensor], found: Any) -> None:
+    where = f"checkpoint {checkpoint.path} does not fit network {checkpoint.network.label!r}"
+    missing = sorted(wanted.keys() - found.keys())
+    if missing:
+        near = did_you_mean(missing[0], found)
+        raise InputError(
+            f"{where}: it lacks {len(missing)} tensors, the first is {missing[0]!r}{near} "
+            "Name the network that was trained in the manifest"
+        )
+    extra = sorted(found.keys() - wanted.keys())
+    if extra:
+        raise InputError(
+            f"{where}: it has {len(extra)} tensors more, the first is {extra[0]!r}. "
+            "Name the network that was trained in the manifest"
+        )
+    for name, tensor in wanted.items():
+        if tensor.shape != found[name].shape:
+            raise InputError(
+                f"{where}: {name!r} has shape {tuple(found[name].shape)}, wanted "
+                f"{tuple(tensor.shape)}; correct num_classes ({checkpoint.network.num_classes} "
+                "in the manifest) or the network's arguments"
+            )
+
+
+def load_images(data: DataEntry, split: str = "test", allowed: Collection[str] = ()) -> Images:
+    """The images of `data`'s `split`, "train" or "test".
+
+    Raises:
+        InputError: the factory's module is not in `allowed`, or does not give `Images`.
+        UnknownName: no bundled data set has such a name.
+    """
+    make = _own_code(data.factory, allowed) if data.factory else DATASETS[data.name].make
+    try:
+        images = make(split, **data.arguments)
+    except TypeError as error:
+        raise InputError(
+            f"data set {data.name or data.factory!r} does not take these settings: {error}"
+        ) from error
+    if not isinstance(images, Images):
+        raise InputError(
+            f"data factory {data.factory!r} gave {type(images).__name__}; "
+            "wanted kdprobe.datasets.contract.Images"
+        )
+    return images
+
+
+def _own_code(path: str, allowed: Collection[str]) -> Callable[..., Any]:
+    module, _, name = path.partition(":")
+    if module not in allowed:
+        raise InputError(
+            f"the study names code to run: {path!r}; refused. If you trust it, run again with "
+            f"--allow-code {module}"
+        )
+    if str(Path.cwd()) not in sys.path:
+        sys.path.insert(0, str(Path.cwd()))
+    try:
+        found: Callable[..., Any] = getattr(import_module(module), name)
+    except (ImportError, AttributeError) as error:
+        raise InputError(
+            f"cannot import {path!r} ({error}); wanted 'module:function', importable from here"
+        ) from error
+    return found

@@ -1,0 +1,158 @@
+"""What a metric is: a question to a study, answered by numbers, and the label a page needs.
+
+A metric is a generator function: it yields once the sights that it needs, is sent what was seen,
+and returns its result. So the whole work is known, shared and resumed before a network is run, and
+the reckoning itself is plain arithmetic without torch:
+
+    @metric("cka", title=..., ...)
+    def cka(study: Study, scope: Scope, *, batch: int = 128) -> Inquiry[Similarity]:
+        seen = yield [sight("hsic", ...)]
+        return Similarity(...)
+
+Keyword-only arguments are the metric's settings (``--set cka.batch=256``).
+"""
+
+import dataclasses
+import inspect
+from collections.abc import Callable, Generator, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal, Protocol, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import JsonValue
+
+from kdprobe.errors import NotApplicable, UsageError
+from kdprobe.panels import Panel
+from kdprobe.probes.contract import Sight
+from kdprobe.registry import Catalogue, did_you_mean
+from kdprobe.study import Run, Study
+
+Better = Literal["higher", "lower", "neither"]
+Array = NDArray[Any]
+Seen = Mapping[Sight, Mapping[str, Array]]
+
+
+class Result(Protocol):
+    """A frozen dataclass of numbers that can put itself into panels."""
+
+    def panels(self) -> list[Panel]: ...
+
+
+R_co = TypeVar("R_co", bound=Result, covariant=True)
+Inquiry = Generator[list[Sight], Seen, R_co]
+
+
+@dataclass(frozen=True)
+class Scope:
+    """What the user asked for: applies to all metrics."""
+
+    layers: tuple[str, ...]  # where concepts are looked for, from input to output
+    images: int  # in the sample for concepts
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A measurement and its label. `range` is a promise that the tests hold it to."""
+
+    key: str
+    title: str
+    question: str
+    source: str  # paper, and the equation or section that is implemented
+    better: Better
+    range: tuple[float, float]
+    place: int  # on the page
+    ask: Callable[..., Inquiry[Result]]
+
+    @property
+    def definition(self) -> str:
+        """The docstring: what is computed, in words and formulas."""
+        return inspect.getdoc(self.ask) or ""
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """The names and defaults of the metric's own settings."""
+        parameters = inspect.signature(self.ask).parameters.values()
+        return {p.name: p.default for p in parameters if p.kind is p.KEYWORD_ONLY}
+
+    def with_defaults(self, changes: Mapping[str, Any]) -> dict[str, Any]:
+        """All settings, `changes` among them. Raises UsageError for a name or kind that is off."""
+        known = self.settings
+        for name, value in changes.items():
+            if name not in known:
+                raise UsageError(
+                    f"metric {self.key!r} has no setting {name!r}{did_you_mean(name, known)} "
+                    f"Known: {', '.join(known) or 'none'}"
+                )
+            if not _same_kind(value, known[name]):
+                raise UsageError(
+                    f"setting {self.key}.{name} is {value!r}; wanted something like {known[name]!r}"
+                )
+        return known | dict(changes)
+
+
+def _same_kind(value: Any, default: Any) -> bool:
+    if isinstance(default, float):
+        return isinstance(value, (int, float)) and not isinstance(value, bool)
+    if isinstance(default, tuple):
+        return isinstance(value, (list, tuple)) and len(value) > 0
+    return type(value) is type(default)
+
+
+METRICS: Catalogue[Metric] = Catalogue("metric", "kdprobe.metrics")
+
+
+def metric(
+    key: str, **facts: Any
+) -> Callable[[Callable[..., Inquiry[Any]]], Callable[..., Inquiry[Any]]]:
+    """Put the function below into METRICS under `key`."""
+
+    def add(ask: Callable[..., Inquiry[Any]]) -> Callable[..., Inquiry[Any]]:
+        METRICS.add(key, Metric(key=key, ask=ask, **facts))
+        return ask
+
+    return add
+
+
+def conclude(inquiry: Inquiry[Result], seen: Seen) -> Result:
+    """Send what was seen into `inquiry`, whose sights were taken before, and get its result."""
+    try:
+        inquiry.send(seen)
+    except StopIteration as end:
+        result: Result = end.value
+        return result
+    raise RuntimeError("a metric asks once: it yielded sights a second time")
+
+
+def as_values(result: Any) -> dict[str, JsonValue]:
+    """The numbers of a frozen result as JSON: arrays become lists, NaN becomes null."""
+    return {field.name: _plain(getattr(result, field.name)) for field in dataclasses.fields(result)}
+
+
+def _plain(value: Any) -> Any:
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return as_values(value)
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, np.ndarray):
+        return _plain(value.tolist())
+    if isinstance(value, (list, tuple)):
+        return [_plain(item) for item in value]
+    if isinstance(value, np.generic):
+        return _plain(value.item())
+    if isinstance(value, float) and not np.isfinite(value):
+        return None
+    return value
+
+
+def the_teacher(study: Study) -> Run:
+    """The teacher. Raises NotApplicable where the study has none."""
+    if study.teacher is None:
+        raise NotApplicable("needs a teacher; this study has none")
+    return study.teacher
+
+
+def followed(study: Study) -> tuple[Run, ...]:
+    """Baselines, then students: the networks whose learning is compared."""
+    return study.baselines + study.students

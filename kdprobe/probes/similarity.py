@@ -1,0 +1,97 @@
+"""How alike are the geometries of two networks' layers?  Unbiased minibatch HSIC of all pairs.
+
+For one batch with Gram matrices K, L (linear kernel), diagonals set to zero and U-centred,
+    HSIC(K, L) = <K, L> / (n (n - 3)),
+averaged over batches: independent of the batch size in expectation. All layer pairs of a batch are
+one matrix product of the flattened Grams. Features are centred first, so that a common offset on a
+layer costs no digits.
+
+Source: Song et al. 2012 (unbiased HSIC, equation 4); Nguyen, Raghu, Kornblith 2021,
+arXiv:2010.15327, equations 2-4 (minibatch CKA).
+
+Axes: n images of a batch, s and t layers of the two networks.
+"""
+
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import Tensor
+
+from kdprobe.batches import in_batches
+from kdprobe.errors import InputError
+from kdprobe.models.contract import Network
+from kdprobe.probes.contract import probe
+from kdprobe.probes.lens import Lens
+from kdprobe.study import Checkpoint
+from kdprobe.taps import Tap, find_taps, flat, watch
+
+SMALLEST_BATCH = 4  # HSIC's n (n - 3) must be positive
+
+
+@probe("hsic", version=1)
+@torch.no_grad()
+def hsic(
+    subjects: Sequence[Checkpoint],
+    lens: Lens,
+    *,
+    layers: Sequence[str],
+    others: Sequence[str],
+    batch: int,
+) -> Mapping[str, Tensor]:
+    """HSIC of `layers` of the first subject with `others` of the second, over batches of `batch`.
+
+    Returns cross (s, t), first (s,) and second (t,): HSIC between the layers, and with themselves.
+    """
+    images = lens.images
+    if len(images) < SMALLEST_BATCH:
+        raise InputError(f"HSIC needs at least 4 images, got {len(images)}; raise --images")
+    one, two = (lens.network(subject) for subject in subjects)
+    taps, other_taps = find_taps(one.body, layers), find_taps(two.body, others)
+    pixels = images.pixels.to(lens.device)
+    whole = len(pixels) - len(pixels) % batch if len(pixels) >= batch else len(pixels)
+    size = min(batch, whole)
+
+    def part(rows: slice) -> tuple[Tensor, Tensor, Tensor]:
+        ours = centred_grams(one, taps, pixels[rows])
+        theirs = centred_grams(two, other_taps, pixels[rows])
+        return pair_hsic(ours, theirs)
+
+    parts = in_batches(part, whole, size)
+    cross, first, second = (torch.stack(kind).mean(0).cpu() for kind in zip(*parts, strict=True))
+    return {"cross": cross, "first": first, "second": second}
+
+
+def centred_grams(network: Network, taps: Mapping[str, Tap], pixels: Tensor) -> Tensor:
+    """(s, n * n): the U-centred linear Gram matrix of every tapped layer, one row a layer."""
+    with watch(network.body, taps) as seen:
+        network(pixels)
+    return torch.stack([u_centred(gram(flat(seen[name]))) for name in taps]).flatten(1)
+
+
+def gram(features: Tensor) -> Tensor:
+    """(n, d) -> (n, n) inner products of the rows after their mean is taken off."""
+    centred = features - features.mean(0)
+    return centred @ centred.T
+
+
+def u_centred(kernel: Tensor) -> Tensor:
+    """(n, n) -> (n, n): zero diagonal, and every row and column sums to zero.
+
+    Source: Szekely and Rizzo 2014, equation 2.1.
+    """
+    n = len(kernel)
+    k = kernel.clone().fill_diagonal_(0)
+    rows = k.sum(1) / (n - 2)
+    k = k - rows[:, None] - rows[None, :] + k.sum() / ((n - 1) * (n - 2))
+    return k.fill_diagonal_(0)
+
+
+def pair_hsic(ours: Tensor, theirs: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """HSIC of all pairs (s, t), and of each side with itself (s,), (t,), from flattened Grams."""
+    n = int(ours.shape[1] ** 0.5)
+    scale = 1.0 / (n * (n - 3))
+    return (
+        ours @ theirs.T * scale,
+        ours.square().sum(1) * scale,
+        theirs.square().sum(1) * scale,
+    )

@@ -1,0 +1,86 @@
+"""Results by content: what was once seen is never looked at again.
+
+An entry's key is the SHA-256 of all that it depends on. One safetensors file an entry, written
+under a temporary name and renamed, so that a killed program leaves whole entries or none.
+"""
+
+import contextlib
+import hashlib
+import json
+import os
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from safetensors import SafetensorError
+from safetensors.numpy import load_file, save
+
+from kdprobe.errors import OutputError
+
+Arrays = Mapping[str, NDArray[Any]]
+
+
+def digest_of(description: object) -> str:
+    """SHA-256 of a JSON-like description, whatever the order of its keys."""
+    text = json.dumps(description, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def write_whole(path: Path, content: bytes) -> None:
+    """Write `content` to `path` so that a reader sees the old file or the whole new one.
+
+    Raises:
+        OutputError: the folder cannot be made or written, or the disk is full.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=".partial-")
+        try:
+            with os.fdopen(handle, "wb") as file:
+                file.write(content)
+            Path(temporary).replace(path)
+        except BaseException:
+            with contextlib.suppress(OSError):
+                Path(temporary).unlink()
+            raise
+    except OSError as error:
+        raise OutputError(
+            f"cannot write {path}: {error.strerror or error}; free the disk or choose a folder "
+            "that can be written; what was finished is kept and the same command continues"
+        ) from error
+
+
+class Store:
+    """A folder of entries. Many processes may read and write it at once."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def _file(self, key: str) -> Path:
+        return self.folder / key[:2] / f"{key}.safetensors"
+
+    def __contains__(self, key: object) -> bool:
+        return isinstance(key, str) and self._file(key).is_file()
+
+    def put(self, key: str, arrays: Arrays) -> None:
+        """Keep `arrays` under `key`. Raises OutputError when the disk refuses."""
+        whole = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
+        write_whole(self._file(key), save(whole))
+
+    def get(self, key: str) -> dict[str, NDArray[Any]] | None:
+        """The arrays under `key`, or None where there is no readable entry.
+
+        An entry that cannot be read (a damaged disk) is deleted, and so is looked at again.
+        """
+        file = self._file(key)
+        try:
+            return load_file(file)
+        except FileNotFoundError:
+            return None
+        except (SafetensorError, OSError, ValueError):
+            with contextlib.suppress(OSError):
+                file.unlink()
+            return None
