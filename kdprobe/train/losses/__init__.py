@@ -1,0 +1,1 @@
+"""What should the student copy?  One loss a file; `contract.py` says what a loss is."""
