@@ -1,0 +1,51 @@
+"""Which colour has which network?  Blue teacher, grey baseline, warm students, in every figure.
+
+The tones are told apart by people with any kind of colour blindness (after Okabe and Ito), and
+lines differ in dash as well. `page.css` holds the same names for its light and dark theme.
+"""
+
+from kdprobe.results import Results
+
+PRINT = {
+    "teacher-0": "#0b5fa5",
+    "teacher-1": "#4a93cf",
+    "baseline-0": "#6b7280",
+    "baseline-1": "#a3a8b0",
+    "student-0": "#c8480c",
+    "student-1": "#d19a00",
+    "student-2": "#a8437e",
+    "student-3": "#7a4a1e",
+    "other-0": "#22796b",
+    "other-1": "#6a5acd",
+}
+OUTCOME_PRINT = {
+    "supported": "#0f6e5c",
+    "contradicted": "#b23a10",
+    "undecided": "#7a5c00",
+    "not applicable": "#5b6472",
+}
+ICONS = {"supported": "✓", "contradicted": "✕", "undecided": "?", "not applicable": "–"}
+
+
+class Colours:
+    """The colour names of one study: an arm keeps its tone over all figures."""
+
+    def __init__(self, results: Results) -> None:
+        self._arms: dict[str, list[str]] = {}
+        for run in results.study.runs:
+            arms = self._arms.setdefault(run.role, [])
+            if run.arm not in arms:
+                arms.append(run.arm)
+
+    def of(self, role: str, name: str, place: int = 0) -> str:
+        """The colour name, such as ``student-1``, of the network or arm called `name`.
+
+        `place` decides where the role is not known or `name` names no arm of it.
+        """
+        if role not in ("teacher", "baseline", "student"):
+            return f"other-{place % 2}"
+        arms = self._arms.get(role, [])
+        named = [arm for arm in arms if name.startswith(arm)]
+        tone = arms.index(max(named, key=len)) if named else place
+        tones = sum(key.startswith(role) for key in PRINT)
+        return f"{role}-{tone % tones}"

@@ -1,0 +1,151 @@
+"""What does a network keep of an image?  The picture under its entropy map, with outlines.
+
+Axes: h and w pixels of the picture, g grid cells, s pixels of the composite.
+"""
+
+import base64
+import io
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from kdprobe.panels import ConceptMap, ConceptPicture, Gallery
+
+SIDE = 192  # least height of a composite, in pixels
+SPREAD = (2.0, 98.0)  # percentiles of a gallery's entropies that get the ends of the colour scale
+HEAT = ((11, 16, 38), (39, 48, 99), (104, 71, 128), (190, 96, 96), (242, 150, 62), (255, 208, 92))
+OBJECT_INK = (64, 224, 255)
+CONCEPT_INK = (255, 255, 255)
+HALO_INK = (8, 10, 22)
+BLEND = 0.68  # share of the map in the composite
+LOSSLESS_UP_TO = 96  # pixels; larger photographs are stored as JPEG
+
+Pixels = NDArray[np.uint8]
+Mask = NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class Tile:
+    """One picture of a gallery, ready to be shown."""
+
+    title: str
+    role: str  # empty for the plain picture
+    note: str
+    alt: str
+    image: bytes
+    kind: str  # png or jpeg
+
+    @property
+    def uri(self) -> str:
+        """The picture as a data URI."""
+        return f"data:image/{self.kind};base64,{base64.b64encode(self.image).decode()}"
+
+
+def tiles(gallery: Gallery) -> list[tuple[ConceptPicture, list[Tile]]]:
+    """For each picture of the gallery: the picture itself, then one composite a network."""
+    reach = _reach(gallery)
+    return [
+        (picture, [_plain(picture), *(_composite(picture, entry, reach) for entry in picture.maps)])
+        for picture in gallery.pictures
+    ]
+
+
+def heat_colour(share: float) -> tuple[int, int, int]:
+    """The colour of `share` in [0, 1] of the scale: 0 = discarded, 1 = kept."""
+    red, green, blue = _heat(np.array([[share]]))[0, 0]
+    return int(red), int(green), int(blue)
+
+
+def _reach(gallery: Gallery) -> tuple[float, float]:
+    gaps = [_kept(entry).ravel() for picture in gallery.pictures for entry in picture.maps]
+    if not gaps:
+        return 0.0, 1.0
+    low, high = np.percentile(np.concatenate(gaps), SPREAD)
+    return float(low), float(max(high, low + 1e-9))
+
+
+def _kept(entry: ConceptMap) -> NDArray[np.float64]:
+    """How much less than in the network's own median cell is discarded, in nats: (g, g)."""
+    entropy = entry.entropy.unpack()
+    return np.asarray(np.median(entropy) - entropy)
+
+
+def _plain(picture: ConceptPicture) -> Tile:
+    pixels, outline = _enlarged(picture)
+    _ink(pixels, outline, OBJECT_INK)
+    alt = f"Image {picture.name} of class {picture.label}; its object is outlined."
+    return _tile("image", "", f"class {picture.label}", alt, pixels, picture)
+
+
+def _composite(picture: ConceptPicture, entry: ConceptMap, reach: tuple[float, float]) -> Tile:
+    pixels, outline = _enlarged(picture)
+    height, width = pixels.shape[:2]
+    low, high = reach
+    kept = _stretch((_kept(entry) - low) / (high - low), height, width)
+    grey = pixels.mean(axis=2, keepdims=True)
+    mixed = np.rint(BLEND * _heat(kept) + (1 - BLEND) * grey).astype(np.uint8)
+    concepts = entry.concepts.unpack() > 127
+    _ink(mixed, outline, OBJECT_INK)
+    _ink(mixed, _edge(_stretch(concepts, height, width), 2), CONCEPT_INK)
+    count = int(concepts.sum())
+    note = f"{count} concept cell{'' if count == 1 else 's'}"
+    alt = f"What {entry.network} keeps of image {picture.name}: {note} of {concepts.size}."
+    return _tile(entry.network, entry.role, note, alt, mixed, picture)
+
+
+def _enlarged(picture: ConceptPicture) -> tuple[Pixels, Mask]:
+    source = picture.pixels.unpack().round().astype(np.uint8)
+    factor = max(1, round(SIDE / source.shape[0]))
+    pixels = source.repeat(factor, axis=0).repeat(factor, axis=1)
+    outline = _edge(_stretch(picture.object.unpack() > 127, *pixels.shape[:2]), 2)
+    return pixels, outline
+
+
+def _stretch(grid: NDArray[Any], height: int, width: int) -> NDArray[Any]:
+    rows = np.arange(height) * grid.shape[0] // height
+    columns = np.arange(width) * grid.shape[1] // width
+    return np.asarray(grid[rows[:, None], columns])
+
+
+def _edge(mask: Mask, thick: int) -> Mask:
+    """The pixels of `mask` that lie within `thick` of its border; the frame is a border too."""
+    inside = np.pad(mask, thick)
+    core = inside.copy()
+    for step in range(1, thick + 1):
+        for axis in (0, 1):
+            core &= np.roll(inside, step, axis) & np.roll(inside, -step, axis)
+    return np.asarray((inside & ~core)[thick:-thick, thick:-thick])
+
+
+def _ink(pixels: Pixels, outline: Mask, colour: tuple[int, int, int]) -> None:
+    halo = outline.copy()
+    for axis in (0, 1):
+        for step in (1, -1):
+            halo |= np.roll(outline, step, axis)
+    pixels[halo & ~outline] = (pixels[halo & ~outline] * 0.35 + np.array(HALO_INK) * 0.65).astype(
+        np.uint8
+    )
+    pixels[outline] = colour
+
+
+def _heat(share: NDArray[np.float64]) -> NDArray[np.float64]:
+    stops = np.linspace(0, 1, len(HEAT))
+    inks = np.array(HEAT, dtype=np.float64)
+    values = np.clip(share, 0, 1)
+    return np.stack([np.interp(values, stops, inks[:, ink]) for ink in range(3)], axis=-1)
+
+
+def _tile(
+    title: str, role: str, note: str, alt: str, pixels: Pixels, picture: ConceptPicture
+) -> Tile:
+    small = picture.pixels.shape[0] <= LOSSLESS_UP_TO
+    file = io.BytesIO()
+    image = Image.fromarray(pixels)
+    if small:
+        image.save(file, "png", optimize=True)
+    else:
+        image.save(file, "jpeg", quality=86)
+    return Tile(title, role, note, alt, file.getvalue(), "png" if small else "jpeg")
