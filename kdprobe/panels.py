@@ -80,6 +80,21 @@ class Series(Frozen):
     high: tuple[float | None, ...] = ()
     role: str = ""  # teacher, baseline or student: gives the colour
 
+    @classmethod
+    def over_seeds(cls, name: str, x: ArrayLike, ys: ArrayLike, role: str) -> "Series":
+        """The mean of the rows of `ys` (r, len(x)), with the least and largest as interval."""
+        rows = np.asarray(ys, dtype=np.float64)
+        low, high = (tuple(rows.min(0).tolist()), tuple(rows.max(0).tolist()))
+        several = len(rows) > 1
+        return cls(
+            name=name,
+            x=tuple(np.asarray(x, dtype=np.float64).tolist()),
+            y=tuple(rows.mean(0).tolist()),
+            low=low if several else (),
+            high=high if several else (),
+            role=role,
+        )
+
 
 class Lines(PanelBase):
     """Curves over a common axis."""

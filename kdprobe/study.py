@@ -9,6 +9,7 @@ import hashlib
 import json
 import re
 import tomllib
+from collections.abc import Collection
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal, TypeVar
@@ -151,6 +152,10 @@ class Run:
     def last(self) -> Checkpoint:
         return self.checkpoints[-1]
 
+    def at(self, epochs: Collection[int]) -> tuple[Checkpoint, ...]:
+        """The checkpoints of `epochs`, in order."""
+        return tuple(c for c in self.checkpoints if c.epoch in epochs)
+
 
 @dataclass(frozen=True)
 class Study:
@@ -172,6 +177,20 @@ class Study:
     @property
     def students(self) -> tuple[Run, ...]:
         return tuple(run for run in self.runs if run.role == "student")
+
+    @property
+    def arms(self) -> dict[str, tuple[Run, ...]]:
+        """Baselines and students by arm; runs of an arm differ by seed."""
+        runs = self.baselines + self.students
+        return {
+            arm: tuple(r for r in runs if r.arm == arm)
+            for arm in dict.fromkeys(r.arm for r in runs)
+        }
+
+    def common_epochs(self) -> tuple[int, ...]:
+        """The epochs at which every baseline and student has a checkpoint."""
+        grids = [set(run.epochs) for run in self.baselines + self.students]
+        return tuple(sorted(set.intersection(*grids))) if grids else ()
 
     def pairs(self) -> tuple[tuple[Run, Run], ...]:
         """(student, baseline) of the same seed, over all student arms."""

@@ -14,16 +14,16 @@ Keyword-only arguments are the metric's settings (``--set cka.batch=256``).
 
 import dataclasses
 import inspect
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol, TypeVar
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 from pydantic import JsonValue
 
 from kdprobe.errors import NotApplicable, UsageError
-from kdprobe.panels import Panel
+from kdprobe.panels import Panel, Series
 from kdprobe.probes.contract import Sight
 from kdprobe.registry import Catalogue, did_you_mean
 from kdprobe.study import Run, Study
@@ -44,12 +44,42 @@ Inquiry = Generator[list[Sight], Seen, R_co]
 
 
 @dataclass(frozen=True)
+class Discarding:
+    """How visual concepts are found: settings of all metrics of them (``--set discarding.b=1``).
+
+    See metrics/discarding.py for the terms.
+    """
+
+    b: float = 0.2  # nats; the paper's threshold
+    sweep: tuple[float, ...] = (0.2, 0.5, 1.0, 1.5, 2.0)  # nats
+    grid: int = 16  # cells a side
+    probes: int = 64  # Hutchinson probes of a wide layer
+    exact: int = 64  # a layer of at most so many outputs is differentiated exactly
+    lam: float = 6.0  # the paper's weight of the entropy for ResNets; cancels in counts
+
+    @property
+    def thresholds(self) -> tuple[float, ...]:
+        """b and the sweep, ascending."""
+        return tuple(sorted({float(self.b), *map(float, self.sweep)}))
+
+    @property
+    def headline(self) -> int:
+        """The place of b among the thresholds."""
+        return self.thresholds.index(float(self.b))
+
+
+@dataclass(frozen=True)
 class Scope:
-    """What the user asked for: applies to all metrics."""
+    """What the user asked for and what the data holds: applies to all metrics."""
 
     layers: tuple[str, ...]  # where concepts are looked for, from input to output
     images: int  # in the sample for concepts
+    dataset: str
+    classes: tuple[str, ...]
+    has_masks: bool
+    similarity_layers: Mapping[str, tuple[str, ...]]  # of each run: all its named taps
     seed: int = 0
+    discarding: Discarding = Discarding()
 
 
 @dataclass(frozen=True)
@@ -126,8 +156,17 @@ def conclude(inquiry: Inquiry[Result], seen: Seen) -> Result:
 
 
 def as_values(result: Any) -> dict[str, JsonValue]:
-    """The numbers of a frozen result as JSON: arrays become lists, NaN becomes null."""
-    return {field.name: _plain(getattr(result, field.name)) for field in dataclasses.fields(result)}
+    """The numbers of a frozen result as JSON: arrays become lists, NaN becomes null.
+
+    Fields declared with ``page_only()`` are for panels and stay out.
+    """
+    kept = [f.name for f in dataclasses.fields(result) if not f.metadata.get("page_only")]
+    return {name: _plain(getattr(result, name)) for name in kept}
+
+
+def page_only() -> Any:
+    """A field of a result that is shown in a panel and not repeated among the values."""
+    return dataclasses.field(metadata={"page_only": True})
 
 
 def _plain(value: Any) -> Any:
@@ -144,6 +183,30 @@ def _plain(value: Any) -> Any:
     if isinstance(value, float) and not np.isfinite(value):
         return None
     return value
+
+
+Roles = Mapping[str, tuple[str, str]]  # run -> (arm, role)
+
+
+def roles_of(runs: Sequence[Run]) -> Roles:
+    """Which arm and role every run has."""
+    return {run.id: (run.arm, run.role) for run in runs}
+
+
+def by_arm(roles: Roles, runs: Iterable[str]) -> dict[tuple[str, str], list[str]]:
+    """The runs of every (arm, role), in order."""
+    arms: dict[tuple[str, str], list[str]] = {}
+    for run in runs:
+        arms.setdefault(roles[run], []).append(run)
+    return arms
+
+
+def arm_series(roles: Roles, x: ArrayLike, rows: Mapping[str, Array]) -> tuple[Series, ...]:
+    """One line an arm from one row of numbers a run: mean and range over seeds."""
+    return tuple(
+        Series.over_seeds(arm, x, np.stack([rows[run] for run in runs]), role)
+        for (arm, role), runs in by_arm(roles, rows).items()
+    )
 
 
 def the_teacher(study: Study) -> Run:

@@ -49,8 +49,11 @@ class Fidelities:
             + (round(r.kl, 4), round(r.kl_error, 4))
             for r in self.runs
         )
-        columns = ("run", "role", "agreement %", "± %", "where teacher is right %")
-        columns += ("where teacher is wrong %", "KL (nats)", "± nats")
+        columns = ("run", "role", "agreement %", "± %", "where teacher is right %") + (
+            "where teacher is wrong %",
+            "KL (nats)",
+            "± nats",
+        )
         reading = (
             f"On {self.images} held-out images. A student that agrees where the teacher is wrong "
             "copies its errors; the baseline shows how much agreement needs no teacher."
