@@ -41,7 +41,7 @@ class Catalogue(Generic[T]):
         """The entry called `key`. Raises UnknownName, with the nearest name, when there is none."""
         self._read_folder()
         if key not in self._entries:
-            hint = did_you_mean(key, self._entries)
+            hint = did_you_mean(key, self._entries) or "."
             raise UnknownName(f"no {self.kind} is called {key!r}{hint} Known: {', '.join(self)}")
         return self._entries[key]
 
@@ -61,8 +61,12 @@ class Catalogue(Generic[T]):
         if self._read:
             return
         self._read = True
-        for module in iter_modules(import_module(self.package).__path__):
-            if not module.name.startswith("_"):
-                import_module(f"{self.package}.{module.name}")
-        for point in entry_points(group=self.package):
-            point.load()
+        try:
+            for module in iter_modules(import_module(self.package).__path__):
+                if not module.name.startswith("_"):
+                    import_module(f"{self.package}.{module.name}")
+            for point in entry_points(group=self.package):
+                point.load()
+        except BaseException:
+            self._read = False  # a broken file must fail again, not leave half a catalogue
+            raise

@@ -42,10 +42,10 @@ def find_taps(model: nn.Module, names: Sequence[str]) -> dict[str, Tap]:
         elif name in modules:
             found[name] = Tap(name, "raw", name if _has_weights(modules[name]) else "")
         else:
-            known = [*own, *(path for path in modules if path)]
+            hint = did_you_mean(name, [*own, *(path for path in modules if path)]) or ";"
             raise InputError(
-                f"found no layer {name!r}{did_you_mean(name, known)} "
-                f"wanted one of {', '.join(own)} or a module path; see 'kdprobe inspect'"
+                f"found no layer {name!r}{hint} wanted {', '.join([*own, 'a module path'])}; "
+                "see 'kdprobe inspect'"
             )
     return found
 
