@@ -49,6 +49,8 @@ class Images:
                 f"found object masks of shape {tuple(masks.shape)}; "
                 f"wanted {(n, *self.pixels.shape[2:])}, one for each image"
             )
+        if masks is not None and masks.dtype != torch.bool:
+            raise InputError(f"found {masks.dtype} object masks; wanted bool, True on the object")
 
     def __len__(self) -> int:
         return len(self.pixels)
@@ -70,6 +72,12 @@ class Images:
             if part is not None:
                 found.update(part.contiguous().numpy().tobytes())
         return found.hexdigest()
+
+
+def require_split(split: str) -> None:
+    """Raise InputError when `split` is neither "train" nor "test"."""
+    if split not in ("train", "test"):
+        raise InputError(f"found split {split!r}; wanted 'train' or 'test'; choose one of the two")
 
 
 def _outside_unit(pixels: Tensor) -> bool:
