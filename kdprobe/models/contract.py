@@ -80,6 +80,5 @@ def make_body(name: str, *, num_classes: int, **knobs: Any) -> nn.Module:
             except TypeError as error:
                 raise InputError(f"model {name!r} does not take these settings: {error}") from error
     examples = [example for entry in FAMILIES.values() for example in entry.examples]
-    raise UnknownName(
-        f"no model is called {name!r}{did_you_mean(name, examples)} Known: {', '.join(examples)}"
-    )
+    hint = did_you_mean(name, examples) or "."
+    raise UnknownName(f"no model is called {name!r}{hint} Known: {', '.join(examples)}")
