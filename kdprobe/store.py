@@ -7,8 +7,6 @@ under a temporary name and renamed, so that a killed program leaves whole entrie
 import contextlib
 import hashlib
 import json
-import os
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -18,7 +16,7 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save
 
-from kdprobe.errors import OutputError
+from kdprobe.files import write_whole
 
 Arrays = Mapping[str, NDArray[Any]]
 
@@ -27,30 +25,6 @@ def digest_of(description: object) -> str:
     """SHA-256 of a JSON-like description, whatever the order of its keys."""
     text = json.dumps(description, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
     return hashlib.sha256(text.encode()).hexdigest()
-
-
-def write_whole(path: Path, content: bytes) -> None:
-    """Write `content` to `path` so that a reader sees the old file or the whole new one.
-
-    Raises:
-        OutputError: the folder cannot be made or written, or the disk is full.
-    """
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=".partial-")
-        try:
-            with os.fdopen(handle, "wb") as file:
-                file.write(content)
-            Path(temporary).replace(path)
-        except BaseException:
-            with contextlib.suppress(OSError):
-                Path(temporary).unlink()
-            raise
-    except OSError as error:
-        raise OutputError(
-            f"cannot write {path}: {error.strerror or error}; free the disk or choose a folder "
-            "that can be written; what was finished is kept and the same command continues"
-        ) from error
 
 
 class Store:

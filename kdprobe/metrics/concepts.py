@@ -16,11 +16,12 @@ from kdprobe.metrics.contract import (
     page_only,
     roles_of,
 )
-from kdprobe.metrics.counting import ConceptCount, count, mean_of_defined
+from kdprobe.metrics.counting import ConceptCount, count
 from kdprobe.metrics.discarding import ConceptLook, Objects, background_level
 from kdprobe.metrics.discarding import concepts as concept_cells
 from kdprobe.metrics.gallery import gallery
 from kdprobe.panels import Gallery, Lines, Panel, Table
+from kdprobe.stats import mean_of_defined
 from kdprobe.study import Run, Study
 
 SATURATION = 0.9  # of the cells on the object: above, the threshold separates nothing

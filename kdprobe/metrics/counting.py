@@ -10,6 +10,7 @@ import numpy as np
 
 from kdprobe.metrics.contract import Array
 from kdprobe.metrics.discarding import background_level, concepts
+from kdprobe.stats import mean_of_defined
 
 
 @dataclass(frozen=True)
@@ -30,14 +31,6 @@ class ConceptCount:
         with np.errstate(invalid="ignore", divide="ignore"):
             ratio = np.where(total > 0, self.foreground / total, np.nan)
         return mean_of_defined(ratio)
-
-
-def mean_of_defined(rows: Array) -> Array:
-    """Mean over the last axis of what is defined; NaN where nothing is."""
-    defined = ~np.isnan(rows)
-    count = defined.sum(-1)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        return np.asarray(np.where(defined, rows, 0).sum(-1) / np.where(count > 0, count, np.nan))
 
 
 def count(h: Array, error: Array, on: Array, thresholds: Sequence[float]) -> ConceptCount:

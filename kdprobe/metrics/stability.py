@@ -17,6 +17,7 @@ from kdprobe.metrics.contract import (
 )
 from kdprobe.metrics.discarding import ConceptLook, background_level, concepts, learners
 from kdprobe.panels import Lines, Panel, Table
+from kdprobe.stats import mean_of_defined
 from kdprobe.study import Study
 
 
@@ -43,10 +44,7 @@ class Straightness:
     @property
     def rho(self) -> Array:
         """(b,) mean over the images where it is defined."""
-        defined = ~np.isnan(self.ratio)
-        total = np.where(defined, self.ratio, 0).sum(1)
-        with np.errstate(invalid="ignore", divide="ignore"):
-            return np.asarray(total / np.where(defined.any(1), defined.sum(1), np.nan))
+        return mean_of_defined(self.ratio)
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,298 @@
+"""From a study to results.json: plan the looks, have them done, reckon, judge.
+
+check     every checkpoint is read once: broken files stop, NaN weights are named and left out
+plan      every metric says what it needs to see; equal sights are seen once
+perform   an executor fills the store; what the store has is not seen again
+conclude  the metrics reckon from the store, the claims judge the metrics
+"""
+
+import logging
+from collections.abc import Callable, Collection, Iterator, Mapping
+from dataclasses import dataclass, field
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from kdprobe.claims.contract import judge
+from kdprobe.device import choose_device
+from kdprobe.errors import InputError, NotApplicable, UsageError
+from kdprobe.executors.contract import EXECUTORS, Task
+from kdprobe.loading import build
+from kdprobe.metrics.contract import (
+    METRICS,
+    Array,
+    Discarding,
+    Inquiry,
+    Metric,
+    Result,
+    Scope,
+    as_values,
+    conclude,
+)
+from kdprobe.probes.contract import Sight
+from kdprobe.probes.lens import test_images
+from kdprobe.registry import did_you_mean
+from kdprobe.results import MetricReport, Problem, Results, RunSummary, StudySummary
+from kdprobe.soundness import check
+from kdprobe.store import Store, digest_of
+from kdprobe.study import Checkpoint, Run, Study
+from kdprobe.taps import find_taps
+
+log = logging.getLogger("kdprobe")
+
+CONCEPT_LAYERS = 3  # by default: the last taps of a network
+
+
+@dataclass(frozen=True)
+class Request:
+    """What the user asks of an analysis."""
+
+    metrics: tuple[str, ...] = ()  # empty: all
+    layers: tuple[str, ...] = ()  # empty: the last stage, the pooled features, the logits
+    images: int = 64
+    device: str = "auto"
+    seed: int = 0
+    settings: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)  # metric -> setting
+    allowed: frozenset[str] = frozenset()  # modules whose code may be run
+    executor: str = "local"
+
+
+@dataclass
+class Question:
+    """One metric on its way: not applicable from the start, or waiting for its sights."""
+
+    metric: Metric
+    settings: dict[str, Any]
+    inquiry: Inquiry[Result] | None
+    sights: list[Sight]
+    reason: str = ""
+
+
+@dataclass
+class Plan:
+    """All that is to be done for one study."""
+
+    study: Study
+    request: Request
+    scope: Scope
+    device: torch.device
+    problems: tuple[Problem, ...]
+    questions: list[Question]
+    tasks: dict[Sight, Task]
+    images_digest: str
+
+    def missing(self, store: Store) -> list[Task]:
+        """The tasks that the store does not have, in the order of the plan."""
+        return [task for task in self.tasks.values() if task.key not in store]
+
+
+def plan(study: Study, request: Request, store: Path) -> Plan:
+    """Check the study and list all that has to be seen.
+
+    Raises:
+        UsageError: a metric, setting, device or executor is unknown.
+        InputError: a checkpoint is broken or fits no network, a layer is unknown, or the networks
+            have other classes than the data.
+    """
+    chosen = _chosen_metrics(request)
+    device = choose_device(request.device)
+    EXECUTORS[request.executor]
+    sound, problems = check(study, request.allowed)
+    images = test_images(sound.data, request.allowed)
+    scope = _scope(sound, request, images.classes, images.objects is not None)
+    questions = [_question(metric, settings, sound, scope) for metric, settings in chosen]
+    digest = digest_of([images.digest(), request.seed])
+    tasks = {}
+    for wanted in (sight for question in questions for sight in question.sights):
+        described = {"sight": wanted.described(digest), "seed": request.seed, "on": device.type}
+        tasks[wanted] = Task(
+            key=digest_of(described),
+            sight=wanted,
+            data=sound.data,
+            seed=request.seed,
+            device=str(device),
+            store=store,
+            allowed=request.allowed,
+        )
+    return Plan(sound, request, scope, device, problems, questions, tasks, digest)
+
+
+def perform(planned: Plan, store: Store, done: Callable[[Task], None]) -> None:
+    """See all that the store lacks; `done` is called after every task."""
+    EXECUTORS[planned.request.executor](planned.missing(store), done)
+
+
+def concluded(planned: Plan, store: Store, provenance: Mapping[str, str]) -> Results:
+    """Reckon and judge from a store that has everything."""
+    seen = Sightings(planned.tasks, store)
+    reports = tuple(_report(question, seen) for question in planned.questions)
+    results = Results(
+        kdprobe_version=version("kdprobe"),
+        study=_summary(planned),
+        metrics=tuple(sorted(reports, key=lambda report: METRICS[report.key].place)),
+        problems=planned.problems,
+        provenance=dict(provenance),
+    )
+    return results.model_copy(update={"verdicts": tuple(judge(results))})
+
+
+class Sightings(Mapping[Sight, Mapping[str, Array]]):
+    """What was seen, read from the store when it is asked for."""
+
+    def __init__(self, tasks: Mapping[Sight, Task], store: Store) -> None:
+        self._tasks, self._store = tasks, store
+        self._read: dict[Sight, Mapping[str, Array]] = {}
+
+    def __getitem__(self, wanted: Sight) -> Mapping[str, Array]:
+        if wanted not in self._read:
+            found = self._store.get(self._tasks[wanted].key)
+            if found is None:
+                raise InputError(
+                    f"the store lost '{wanted.title}' while it was being read; "
+                    "run the same command again"
+                )
+            self._read[wanted] = found
+        return self._read[wanted]
+
+    def __iter__(self) -> Iterator[Sight]:
+        return iter(self._tasks)
+
+    def __len__(self) -> int:
+        return len(self._tasks)
+
+
+def _chosen_metrics(request: Request) -> list[tuple[Metric, dict[str, Any]]]:
+    """The metrics to run, with their settings; all faults of the names come from the catalogue."""
+    metrics = [METRICS[key] for key in request.metrics] if request.metrics else METRICS.values()
+    for key in request.settings:
+        if key != "discarding" and key not in METRICS:
+            known = ["discarding", *METRICS]
+            raise UsageError(
+                f"--set {key}.…: no metric is called {key!r}{did_you_mean(key, known)} "
+                f"Known: {', '.join(known)}"
+            )
+    return [(m, m.with_defaults(request.settings.get(m.key, {}))) for m in metrics]
+
+
+def _discarding(request: Request) -> Discarding:
+    changes = dict(request.settings.get("discarding", {}))
+    known = {name: getattr(Discarding(), name) for name in Discarding.__dataclass_fields__}
+    for name, value in changes.items():
+        if name not in known or isinstance(value, str):
+            raise UsageError(
+                f"--set discarding.{name}={value}: wanted one of "
+                + ", ".join(f"{key} (now {now})" for key, now in known.items())
+            )
+    if "sweep" in changes:
+        changes["sweep"] = tuple(changes["sweep"])
+    return Discarding(**changes)
+
+
+def _scope(study: Study, request: Request, classes: tuple[str, ...], has_masks: bool) -> Scope:
+    bodies = {run.id: build(run.last.network, request.allowed).body for run in study.runs}
+    own = {name: tuple(getattr(body, "taps", {"logits": None})) for name, body in bodies.items()}
+    shared = [tap for tap in own[study.runs[0].id] if all(tap in taps for taps in own.values())]
+    layers = request.layers or tuple(shared[-CONCEPT_LAYERS:]) or ("logits",)
+    for body in bodies.values():
+        find_taps(body, layers)
+    for run in study.runs:
+        if run.last.network.num_classes != len(classes):
+            raise InputError(
+                f"run {run.id!r} has {run.last.network.num_classes} classes, data set "
+                f"{study.data.name or study.data.factory!r} has {len(classes)}; analyse it on the "
+                "data that it was trained for"
+            )
+    if request.images < 1:
+        raise UsageError(f"found --images {request.images}; wanted at least 1")
+    return Scope(
+        layers=layers,
+        images=request.images,
+        dataset=study.data.name or study.data.factory,
+        classes=classes,
+        has_masks=has_masks,
+        similarity_layers=own,
+        seed=request.seed,
+        discarding=_discarding(request),
+    )
+
+
+def _question(metric: Metric, settings: dict[str, Any], study: Study, scope: Scope) -> Question:
+    inquiry = metric.ask(study, scope, **settings)
+    try:
+        return Question(metric, settings, inquiry, next(inquiry))
+    except NotApplicable as answer:
+        return Question(metric, settings, None, [], answer.reason)
+
+
+def _report(question: Question, seen: Mapping[Sight, Mapping[str, Array]]) -> MetricReport:
+    metric, result, reason = question.metric, None, question.reason
+    if question.inquiry is not None:
+        try:
+            result = conclude(question.inquiry, seen)
+        except NotApplicable as answer:
+            reason = answer.reason
+    return MetricReport(
+        key=metric.key,
+        title=metric.title,
+        question=metric.question,
+        definition=metric.definition,
+        source=metric.source,
+        better=metric.better,
+        settings={name: _json(value) for name, value in question.settings.items()},
+        status="not applicable" if result is None else "measured",
+        reason=reason,
+        values={} if result is None else as_values(result),
+        panels=() if result is None else tuple(result.panels()),
+    )
+
+
+def _json(value: Any) -> Any:
+    return list(value) if isinstance(value, tuple) else value
+
+
+def _summary(planned: Plan) -> StudySummary:
+    study = planned.study
+    return StudySummary(
+        name=study.name,
+        dataset=planned.scope.dataset,
+        classes=planned.scope.classes,
+        runs=tuple(_run_summary(run, planned.request.allowed) for run in study.runs),
+    )
+
+
+def _run_summary(run: Run, allowed: Collection[str]) -> RunSummary:
+    last: Checkpoint = run.last
+    return RunSummary(
+        id=run.id,
+        role=run.role,
+        arm=run.arm,
+        seed=run.seed,
+        model=last.network.label,
+        parameters=sum(p.numel() for p in build(last.network, allowed).body.parameters()),
+        epochs=run.epochs,
+        digest=last.digest,
+    )
+
+
+def provenance_of(planned: Plan, command: str) -> dict[str, str]:
+    """How the numbers came about: enough to measure them again. No time, no path, no host."""
+    scope, cut = planned.scope, planned.scope.discarding
+    versions = ("kdprobe", "torch", "numpy", "scipy", "scikit-learn")
+    return {
+        "command": command,
+        "seed": str(scope.seed),
+        "images for concepts": f"{scope.images} of the test split, drawn by seed",
+        "images digest": planned.images_digest,
+        "layers": ", ".join(scope.layers),
+        "concept estimator": (
+            f"closed form from the Jacobian: exact up to {cut.exact} outputs, else {cut.probes} "
+            f"Hutchinson probes; {cut.grid} × {cut.grid} cells; noise in [0, 1] pixel space"
+        ),
+        "concept thresholds": f"b = {cut.b:g}; sweep {', '.join(f'{b:g}' for b in cut.thresholds)}",
+        "device": planned.device.type,
+        "threads": str(torch.get_num_threads()),
+        "versions": ", ".join(f"{name} {version(name)}" for name in versions),
+        **{f"checkpoint {run.id}": run.last.digest for run in planned.study.runs},
+    }

@@ -1,0 +1,283 @@
+"""Does distillation make students learn more, earlier together, and straighter?  H1, H2 and H3.
+
+    H1  N_fg(S) > N_fg(B),  N_bg(S) < N_bg(B),  lambda(S) > lambda(B)
+    H2  D_mean(S) < D_mean(B)  and  D_var(S) < D_var(B)
+    H3  rho(S) > rho(B)
+
+S a distilled student, B the baseline of the same seed, judged per layer and student arm by a
+bootstrap paired over seeds and images, Holm-adjusted over layers. The paper judges by eye, one
+seed, row by row; here a claim holds when all its parts are significant.
+
+Source: Cheng et al. 2020, arXiv:2003.03622, section 3.
+
+Axes: r seeds, n images, b thresholds.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from kdprobe.claims.contract import claim
+from kdprobe.results import Estimate, MetricReport, Outcome, Results, SweepPoint, Verdict
+from kdprobe.stats import (
+    Difference,
+    Statistic,
+    holm,
+    mean_of_defined,
+    outcome,
+    paired_bootstrap,
+    variance_of_defined,
+)
+
+Array = NDArray[np.float64]
+Layer = Mapping[str, Any]  # the values of one run at one layer
+SOURCE = "Cheng et al. 2020, arXiv:2003.03622"
+SWEEP_DRAWS = 500
+
+
+@dataclass(frozen=True)
+class Part:
+    """One compared quantity of a hypothesis."""
+
+    quantity: str
+    wanted: Literal["higher", "lower"]
+    per_image: Callable[[Layer, int], Array]  # values, index of b -> (n,)
+    statistic: Statistic = mean_of_defined
+
+
+@dataclass(frozen=True)
+class Hypothesis:
+    """One of the three, and the metric that it is judged on."""
+
+    name: str
+    statement: str
+    metric: str
+    parts: tuple[Part, ...]
+
+
+def _count(kind: str) -> Callable[[Layer, int], Array]:
+    return lambda values, b: _floats(values[kind][b])
+
+
+def _share(values: Layer, b: int) -> Array:
+    foreground, background = _floats(values["foreground"][b]), _floats(values["background"][b])
+    total = foreground + background
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return np.where(total > 0, foreground / total, np.nan)
+
+
+def _distance(values: Layer, b: int) -> Array:
+    peak, path = np.asarray(values["peak"][b]), _floats(values["path"])
+    return np.where(peak >= 0, path[np.maximum(peak, 0)], np.nan)
+
+
+def _ratio(values: Layer, b: int) -> Array:
+    return _floats(values["ratio"][b])
+
+
+def _floats(values: Sequence[float | None]) -> Array:
+    return np.array([np.nan if value is None else value for value in values], dtype=np.float64)
+
+
+HYPOTHESES = (
+    Hypothesis(
+        "H1",
+        "Distilled students encode more task-relevant and fewer task-irrelevant concepts.",
+        "concepts",
+        (
+            Part("N_fg", "higher", _count("foreground")),
+            Part("N_bg", "lower", _count("background")),
+            Part("λ", "higher", _share),
+        ),
+    ),
+    Hypothesis(
+        "H2",
+        "Distilled students learn their concepts earlier and more at the same time.",
+        "simultaneity",
+        (
+            Part("D_mean", "lower", _distance),
+            Part("D_var", "lower", _distance, variance_of_defined),
+        ),
+    ),
+    Hypothesis(
+        "H3",
+        "Distilled students are trained with fewer detours.",
+        "stability",
+        (Part("ρ", "higher", _ratio),),
+    ),
+)
+
+
+@claim(
+    "quantification",
+    title="Explaining Knowledge Distillation by Quantifying the Knowledge",
+    source=SOURCE,
+    names=("H1", "H2", "H3"),
+)
+def quantification(results: Results) -> list[Verdict]:
+    """Verdicts on H1, H2 and H3 for every student arm at every layer."""
+    pairs = seed_pairs(results)
+    found = []
+    for hypothesis in HYPOTHESES:
+        report = results.metric(hypothesis.metric)
+        for arm in _student_arms(results):
+            reason = _why_not(report, hypothesis, pairs.get(arm, []))
+            if reason or report is None:
+                found.append(_not_applicable(hypothesis, arm, reason))
+            else:
+                found += _judge_arm(hypothesis, report, arm, pairs[arm])
+        if not _student_arms(results):
+            found.append(_not_applicable(hypothesis, "", "needs a student; this study has none"))
+    return found
+
+
+def seed_pairs(results: Results) -> dict[str, list[tuple[str, str]]]:
+    """(student, baseline) runs of equal seed, by student arm."""
+    baselines = {run.seed: run.id for run in results.study.runs if run.role == "baseline"}
+    pairs: dict[str, list[tuple[str, str]]] = {}
+    for run in results.study.runs:
+        if run.role == "student" and run.seed in baselines:
+            pairs.setdefault(run.arm, []).append((run.id, baselines[run.seed]))
+    return pairs
+
+
+def _student_arms(results: Results) -> list[str]:
+    return list(dict.fromkeys(run.arm for run in results.study.runs if run.role == "student"))
+
+
+def _why_not(
+    report: MetricReport | None, hypothesis: Hypothesis, pairs: Sequence[tuple[str, str]]
+) -> str:
+    if report is None:
+        return f"metric '{hypothesis.metric}' was not asked for"
+    if report.status == "not applicable":
+        return report.reason
+    if not pairs:
+        return "needs a baseline of the same seed for at least one student; found none"
+    return ""
+
+
+def _not_applicable(hypothesis: Hypothesis, arm: str, reason: str) -> Verdict:
+    return Verdict(
+        claim=hypothesis.name,
+        statement=hypothesis.statement,
+        source=SOURCE,
+        arm=arm,
+        layer="",
+        outcome="not applicable",
+        reason=reason,
+    )
+
+
+def _judge_arm(
+    hypothesis: Hypothesis, report: MetricReport, arm: str, pairs: Sequence[tuple[str, str]]
+) -> list[Verdict]:
+    """One verdict a layer, with the outcomes along the sweep over b."""
+    values: Any = report.values
+    runs, thresholds, headline = values["runs"], values["thresholds"], values["headline"]
+    layers = list(runs[pairs[0][0]])
+    sweep = {
+        b: estimates(hypothesis, runs, pairs, layers, index, draws=SWEEP_DRAWS)
+        for index, b in enumerate(thresholds)
+    }
+    main = estimates(hypothesis, runs, pairs, layers, headline)
+    images = len(hypothesis.parts[0].per_image(runs[pairs[0][0]][layers[0]], headline))
+    found = []
+    for layer in layers:
+        points = tuple(
+            SweepPoint(b=b, outcome=conjunction(at[layer], len(pairs))) for b, at in sweep.items()
+        )
+        decided = conjunction(main[layer], len(pairs))
+        found.append(
+            Verdict(
+                claim=hypothesis.name,
+                statement=hypothesis.statement,
+                source=SOURCE,
+                arm=arm,
+                layer=layer,
+                outcome=decided,
+                reason=_reason(main[layer], decided, len(pairs)),
+                estimates=tuple(main[layer]),
+                seeds=len(pairs),
+                images=images,
+                sweep=points,
+                robust=all(point.outcome == decided for point in points),
+            )
+        )
+    return found
+
+
+def estimates(
+    hypothesis: Hypothesis,
+    runs: Mapping[str, Mapping[str, Layer]],
+    pairs: Sequence[tuple[str, str]],
+    layers: Sequence[str],
+    b: int,
+    draws: int = 2000,
+) -> dict[str, list[Estimate]]:
+    """Every part of a hypothesis at every layer, p-values adjusted over the layers."""
+    found: dict[str, list[Estimate]] = {layer: [] for layer in layers}
+    for part in hypothesis.parts:
+        differences = [_difference(part, runs, pairs, layer, b, draws) for layer in layers]
+        adjusted = holm([difference.p_value for difference in differences])
+        for layer, difference, p in zip(layers, differences, adjusted, strict=True):
+            found[layer].append(_estimate(part, difference, p))
+    return found
+
+
+def _difference(
+    part: Part,
+    runs: Mapping[str, Mapping[str, Layer]],
+    pairs: Sequence[tuple[str, str]],
+    layer: str,
+    b: int,
+    draws: int,
+) -> Difference:
+    student = np.stack([part.per_image(runs[s][layer], b) for s, _ in pairs])
+    baseline = np.stack([part.per_image(runs[base][layer], b) for _, base in pairs])
+    return paired_bootstrap(student, baseline, part.statistic, draws=draws)
+
+
+def _estimate(part: Part, difference: Difference, p: float) -> Estimate:
+    defined = bool(np.isfinite(difference.effect))
+    return Estimate(
+        quantity=part.quantity,
+        effect=difference.effect if defined else None,
+        low=difference.low if defined else None,
+        high=difference.high if defined else None,
+        p_value=p if defined else None,
+        wanted=part.wanted,
+        outcome=outcome(difference.effect, p, part.wanted) if defined else "undecided",
+    )
+
+
+def conjunction(parts: Sequence[Estimate], seeds: int) -> Outcome:
+    """All parts supported, one contradicted, or neither; one seed decides nothing."""
+    outcomes = [part.outcome for part in parts]
+    if seeds < 2:
+        return "undecided"
+    if "contradicted" in outcomes:
+        return "contradicted"
+    return "supported" if all(found == "supported" for found in outcomes) else "undecided"
+
+
+def _reason(parts: Sequence[Estimate], decided: Outcome, seeds: int) -> str:
+    told = "; ".join(_told(part) for part in parts)
+    if seeds < 2:
+        return f"One seed decides nothing; over its images: {told}."
+    lead = {
+        "supported": "All parts are as claimed",
+        "contradicted": "At least one part is significantly the other way",
+        "undecided": "Not every part is significant",
+    }[decided]
+    return f"{lead}: {told}."
+
+
+def _told(part: Estimate) -> str:
+    if part.effect is None or part.low is None or part.high is None:
+        return f"{part.quantity} is not defined on these images"
+    interval = f"[{part.low:+.3g}, {part.high:+.3g}]"
+    return f"{part.quantity} {part.effect:+.3g} {interval}, wanted {part.wanted}"
