@@ -1,0 +1,172 @@
+"""How does a panel look on paper?  A matplotlib figure as SVG, the same bytes at every drawing."""
+
+import io
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+import numpy as np
+import seaborn
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.colors import LinearSegmentedColormap
+from matplotlib.figure import Figure
+
+from kdprobe.panels import Forest, Heatmap, Lines, Panel, Surface
+from kdprobe.report.colours import OUTCOME_PRINT, PRINT, Colours
+
+WIDTH = 3.5  # inches
+INK, MUTED, RULE = "#1c2430", "#566173", "#dfe3ea"
+HEAT = LinearSegmentedColormap.from_list(
+    "heat", ["#f4f7fa", "#bcd5e8", "#74a9cf", "#2b7bb3", "#0a4373"]
+).with_extremes(bad="#eceff3")
+DASHES = ("solid", "dashed", "dotted", "dashdot")
+MARKS = "osD^"
+STYLE: dict[Any, Any] = {
+    "font.family": "DejaVu Sans",
+    "font.size": 7.5,
+    "text.parse_math": False,
+    "text.usetex": False,
+    "svg.hashsalt": "kdprobe",
+    "svg.fonttype": "none",
+    "axes.edgecolor": MUTED,
+    "axes.labelcolor": MUTED,
+    "axes.linewidth": 0.6,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.unicode_minus": True,
+    "text.color": INK,
+    "xtick.color": INK,
+    "ytick.color": INK,
+    "xtick.major.width": 0.6,
+    "ytick.major.width": 0.6,
+    "grid.color": RULE,
+    "grid.linewidth": 0.6,
+}
+
+
+def font_folder() -> Path:
+    """The folder of the fonts that matplotlib brings along."""
+    return Path(matplotlib.get_data_path()) / "fonts" / "ttf"
+
+
+def drawing(panel: Panel, colours: Colours) -> bytes | None:
+    """The panel as SVG, or None for a kind that is no figure."""
+    drawers: dict[type, Callable[[Axes, Any, Colours], None]] = {
+        Lines: _lines,
+        Heatmap: _heatmap,
+        Surface: _surface,
+        Forest: _forest,
+    }
+    draw = drawers.get(type(panel))
+    if draw is None:
+        return None
+    with matplotlib.rc_context(STYLE):
+        figure = Figure(figsize=(WIDTH, _height(panel)), layout="constrained")
+        FigureCanvasAgg(figure)
+        draw(figure.subplots(), panel, colours)
+        file = io.BytesIO()
+        figure.savefig(file, format="svg", transparent=True, metadata={"Date": None})
+    return file.getvalue()
+
+
+def _height(panel: Panel) -> float:
+    if isinstance(panel, Heatmap):
+        return min(1.0 + 0.28 * len(panel.rows), 7.0)
+    if isinstance(panel, Forest):
+        return 0.8 + 0.24 * len(panel.effects)
+    return 2.5
+
+
+def _lines(axes: Axes, panel: Lines, colours: Colours) -> None:
+    seen: dict[str, int] = {}
+    for place, series in enumerate(panel.series):
+        name = colours.of(series.role, series.name, place)
+        style = seen[name] = seen.get(name, -1) + 1
+        x = np.asarray(series.x)
+        axes.plot(
+            x,
+            _floats(series.y),
+            color=PRINT[name],
+            linestyle=DASHES[style % len(DASHES)],
+            marker=MARKS[style % len(MARKS)] if len(x) <= 30 else "",
+            markersize=3,
+            linewidth=1.3,
+            label=_labelled(series.name),
+        )
+        if series.low and series.high:
+            edges = _floats(series.low), _floats(series.high)
+            axes.fill_between(x, *edges, color=PRINT[name], alpha=0.13, linewidth=0)
+    axes.set(xlabel=panel.x_label, ylabel=panel.y_label)
+    axes.grid(True)
+    if panel.series:
+        axes.legend(frameon=False, fontsize=6.5, handlelength=2.2)
+
+
+def _heatmap(axes: Axes, panel: Heatmap, colours: Colours) -> None:
+    values = np.array([_floats(row) for row in panel.values]).reshape(len(panel.rows), -1)
+    known = values[np.isfinite(values)]
+    small = bool((np.abs(known) < 10).all())
+    seaborn.heatmap(
+        values,
+        ax=axes,
+        cmap=HEAT,
+        vmin=panel.low if panel.low is not None else known.min(initial=0.0),
+        vmax=panel.high if panel.high is not None else known.max(initial=1.0),
+        annot=values.size <= 150,
+        fmt=".2f" if small else ".3g",
+        annot_kws={"fontsize": 6.5},
+        linewidths=0.8,
+        linecolor="white",
+        xticklabels=[_short(name) for name in panel.columns],
+        yticklabels=[_short(name) for name in panel.rows],
+        cbar_kws={"aspect": 24, "pad": 0.02},
+    )
+    axes.collections[0].colorbar.outline.set_visible(False)  # type: ignore[union-attr]  # heatmap makes one
+    axes.set(xlabel=panel.column_label, ylabel=panel.row_label)
+    axes.tick_params(length=0)
+    axes.tick_params(axis="y", rotation=0)
+
+
+def _surface(axes: Axes, panel: Surface, colours: Colours) -> None:
+    z = np.array([_floats(row) for row in panel.z])
+    if np.isfinite(z).any():
+        filled = axes.contourf(panel.x, panel.y, np.ma.masked_invalid(z), levels=18, cmap=HEAT)
+        lines = axes.contour(filled, colors=INK, linewidths=0.35, alpha=0.6)
+        lines.set_linestyle("solid")
+        bar = axes.figure.colorbar(filled, ax=axes, aspect=24, pad=0.02, label=panel.z_label)
+        bar.outline.set_visible(False)
+    axes.set(xlabel=panel.x_label, ylabel=panel.y_label)
+
+
+def _forest(axes: Axes, panel: Forest, colours: Colours) -> None:
+    axes.axvline(0.0, color=MUTED, linewidth=0.8, linestyle="dashed")
+    for place, effect in enumerate(panel.effects):
+        ink = OUTCOME_PRINT.get(effect.verdict, MUTED)
+        if effect.low is not None and effect.high is not None:
+            axes.plot([effect.low, effect.high], [place, place], color=ink, linewidth=1.6)
+        if effect.value is not None:
+            axes.plot([effect.value], [place], color=ink, marker="D", markersize=4)
+    names = [
+        f"{_short(entry.name)}\n{entry.verdict}" if entry.verdict else _short(entry.name)
+        for entry in panel.effects
+    ]
+    axes.set_yticks(range(len(names)), names)
+    axes.set_ylim(len(names) - 0.4, -0.6)
+    axes.set_xlabel(panel.x_label)
+    axes.tick_params(axis="y", length=0)
+    axes.grid(True, axis="x")
+
+
+def _floats(values: tuple[float | None, ...]) -> Any:
+    return np.array([np.nan if value is None else value for value in values], dtype=np.float64)
+
+
+def _short(name: str) -> str:
+    return name if len(name) <= 28 else f"{name[:27]}…"
+
+
+def _labelled(name: str) -> str:
+    """Matplotlib hides legend entries that begin with an underscore."""
+    return f"\u200b{_short(name)}" if name.startswith("_") else _short(name)
