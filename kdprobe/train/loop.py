@@ -17,12 +17,13 @@ from kdprobe.loading import load_images, load_network
 from kdprobe.models.contract import Network
 from kdprobe.study import Checkpoint
 from kdprobe.train import records
+from kdprobe.train.chance import drawn_from
 from kdprobe.train.cohort import train_cohort
-from kdprobe.train.learner import Learner, look, taps_of
+from kdprobe.train.learner import Learner, laid_out, look, taps_of
 from kdprobe.train.place import Place, Progress, TeacherView, teacher_view
-from kdprobe.train.plan import cohorts, data_entry
+from kdprobe.train.plan import Cohort, RunPlan, cohorts, data_entry
 from kdprobe.train.recipe import Recipe, load_recipe, settle
-from kdprobe.train.views import on_device
+from kdprobe.train.views import Split, on_device
 
 REPEATABLE = {"enabled": True, "benchmark": False, "deterministic": True, "allow_tf32": False}
 
@@ -119,27 +120,27 @@ def _colours(recipe: Recipe, images: Images) -> tuple[tuple[float, ...], tuple[f
 def _rehearse(place: Place) -> None:
     """Let every arm look at two images before hours are spent. Raises InputError, all named."""
     plans, faults = cohorts(place.recipe), []
-    pixels, target = place.train.pixels[:2], place.train.labels[:2]
-    teacher = _fresh(place, plans[0].runs[0].id) if place.recipe.teacher else None
+    batch = Split(place.train.pixels[:2], place.train.labels[:2])
+    teacher = _fresh(place, plans[0], plans[0].runs[0]).network if place.recipe.teacher else None
     for run in plans[-1].runs:
-        learner = _fresh(place, run.id)
         try:
-            with torch.no_grad():
-                ours = look(learner.network.eval(), learner.taps, pixels)
-                theirs = ours
-                if teacher is not None:
-                    taps = taps_of(teacher.network, run)
-                    theirs = look(teacher.network.eval(), taps, pixels)
-                learner.objective(ours, theirs, target)
+            _look_once(_fresh(place, plans[-1], run), teacher, batch)
         except InputError as error:
             faults.append(f"  arms.{run.arm}: {error}")
     if faults:
         raise InputError("some losses do not fit their networks:\n" + "\n".join(faults))
 
 
-def _fresh(place: Place, run_id: str) -> Learner:
-    plans = [(plan, run) for plan in cohorts(place.recipe) for run in plan.runs]
-    plan, run = next((plan, run) for plan, run in plans if run.id == run_id)
+@torch.no_grad()
+def _look_once(learner: Learner, teacher: Network | None, batch: Split) -> None:
+    ours = look(learner.network.eval(), learner.taps, batch.pixels)
+    theirs = ours
+    if teacher is not None:
+        theirs = look(teacher.eval(), taps_of(teacher, learner.run), batch.pixels)
+    learner.objective(ours, theirs, batch.labels)
+
+
+def _fresh(place: Place, plan: Cohort, run: RunPlan) -> Learner:
     entry = place.entry(run.model)
     return Learner(run, entry, plan.seed, place.device, place.recipe.optimizer)
 
@@ -149,5 +150,6 @@ def _teacher(place: Place) -> TeacherView:
     plan = cohorts(place.recipe)[0]
     file = place.folder / "teacher" / records.checkpoint_file(plan.checkpoints[-1])
     entry = place.entry(plan.runs[0].model)
-    network: Network = load_network(Checkpoint("teacher", plan.epochs, file, entry), place.device)
-    return teacher_view(place, network, file)
+    with drawn_from(plan.seed, "weights"):  # drawn and overwritten; the caller's state is kept
+        network = load_network(Checkpoint("teacher", plan.epochs, file, entry), place.device)
+    return teacher_view(place, laid_out(network), file)

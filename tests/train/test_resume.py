@@ -1,0 +1,148 @@
+"""Killed at any moment and started again, training ends with the same bits."""
+
+import errno
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from kdprobe.errors import InputError, OutputError
+from kdprobe.study import load_study
+from kdprobe.train.loop import train
+from kdprobe.train.recipe import load_recipe, settle
+
+SHORT = ["optimizer.epochs=1", "checkpoints=[0, 1]", "optimizer.batch_size=40"]
+SCRIPT = """
+import sys
+from kdprobe.train.loop import train
+train("tiny", out=sys.argv[1], overrides=sys.argv[2:], progress=lambda e: print(e, flush=True))
+"""
+
+
+class Killed(BaseException):
+    """Stands for SIGKILL: nothing catches it."""
+
+
+def weights(folder: Path) -> dict[str, bytes]:
+    files = sorted(folder.rglob("*.safetensors"))
+    return {str(file.relative_to(folder)): file.read_bytes() for file in files}
+
+
+def metrics(folder: Path) -> dict[str, list[dict[str, object]]]:
+    """Every line but for its time."""
+    found = {}
+    for file in sorted(folder.rglob("metrics.jsonl")):
+        rows = [json.loads(line) for line in file.read_text().splitlines()]
+        found[file.parent.name] = [{**row, "seconds": 0} for row in rows]
+    return found
+
+
+def kill_at(monkeypatch, count, *, after):
+    """Die at the `count`-th renaming, just before or just after it."""
+    real, left = Path.replace, [count]
+
+    def replace(self, target):
+        left[0] -= 1
+        if left[0] == 0 and not after:
+            raise Killed
+        done = real(self, target)
+        if left[0] == 0:
+            raise Killed
+        return done
+
+    monkeypatch.setattr(Path, "replace", replace)
+
+
+def test_dying_between_any_two_files_changes_nothing(tmp_path, small, monkeypatch):
+    raw = load_recipe("tiny", [*small, *SHORT]).model_dump(mode="json")
+    recipe = settle({**raw, "arms": {"kd": raw["arms"]["kd"]}}, title="teacher and one student")
+    whole = train(recipe, out=tmp_path / "whole")
+    for count in range(1, 100):
+        folder = tmp_path / f"killed-{count}"
+        with monkeypatch.context() as patch:
+            kill_at(patch, count, after=bool(count % 2))
+            try:
+                train(recipe, out=folder)
+                break
+            except Killed:
+                pass
+        train(recipe, out=folder)
+        assert weights(folder) == weights(whole), f"killed at file {count}"
+        assert metrics(folder) == metrics(whole), f"killed at file {count}"
+        assert not list(folder.rglob("*.tmp"))
+        assert not (folder / "state").exists()
+        assert all(run.entry.status == "finished" for run in load_study(folder).runs)
+    assert count > 15
+
+
+def test_sigkill_at_random_steps_changes_nothing(tmp_path, trained, small):
+    chance = random.Random(0)
+    folder = tmp_path / "killed"
+    command = [sys.executable, "-c", SCRIPT, str(folder), *small]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    for steps in (chance.randint(1, 5), chance.randint(4, 7)):
+        with subprocess.Popen(command, stdout=subprocess.PIPE, env=environment) as process:
+            assert process.stdout is not None
+            for _ in range(steps):
+                process.stdout.readline()
+            process.send_signal(signal.SIGKILL)
+            process.communicate(timeout=60)
+        assert process.returncode == -signal.SIGKILL
+    train("tiny", out=folder, overrides=small)
+    assert weights(folder) == weights(trained)
+    assert metrics(folder) == metrics(trained)
+
+
+def test_a_running_study_can_be_read_and_tells_its_resumption(tmp_path, small):
+    def stop(event):
+        if event.what == "seed0, epoch 2 of 2":
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        train("tiny", out=tmp_path, overrides=small, progress=stop)
+    study = load_study(tmp_path)
+    assert [run.entry.status for run in study.runs] == ["finished", *["running"] * 3]
+    assert study.runs[1].epochs == (0, 1)
+    with (tmp_path / "kd-seed0" / "metrics.jsonl").open("a") as file:
+        file.write('{"epoch": 2, "torn')
+    train("tiny", out=tmp_path, overrides=small)
+    resumed = json.loads((tmp_path / "kd-seed0" / "run.json").read_text())["resumed"]
+    assert [entry["after_epoch"] for entry in resumed] == [1]
+    assert [line["epoch"] for line in metrics(tmp_path)["kd-seed0"]] == [0, 1, 2]
+
+
+def test_a_state_of_other_networks_is_refused(tmp_path, small):
+    def stop(event):
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        train("tiny", out=tmp_path, overrides=small, progress=stop)
+    state = tmp_path / "state"
+    (state / "teacher.safetensors").rename(state / "seed0.safetensors")
+    with pytest.raises(InputError, match="holds other tensors than this recipe trains"):
+        train("tiny", out=tmp_path, overrides=small)
+
+
+@pytest.mark.parametrize("count", [1, 4, 8])
+def test_a_full_disk_is_an_output_error_and_can_be_gone_on_from(
+    tmp_path, trained, small, monkeypatch, count
+):
+    real, left = Path.write_bytes, [count]
+
+    def write_bytes(self, content):
+        left[0] -= 1
+        if left[0] < 0:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return real(self, content)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "write_bytes", write_bytes)
+        with pytest.raises(OutputError, match=r"cannot write .* \(No space left on device\)"):
+            train("tiny", out=tmp_path, overrides=small)
+    train("tiny", out=tmp_path, overrides=small)
+    assert weights(tmp_path) == weights(trained)
