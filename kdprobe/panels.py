@@ -153,7 +153,7 @@ class ConceptMap(Frozen):
 
     network: str
     role: str
-    entropy: Bytes  # (g, g) nats, low = kept
+    entropy: Bytes  # (g, g) nats against the background's mean, low = kept
     concepts: Bytes  # (g, g) 255 where the cell is a visual concept
 
 

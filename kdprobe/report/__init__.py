@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
+from kdprobe.files import write_whole
 from kdprobe.report.tables import write_tables
-from kdprobe.report.writing import write_whole
 from kdprobe.results import Results
 
 __all__ = ["write_report", "write_tables"]

@@ -7,7 +7,6 @@ from statistics import fmean
 from kdprobe.results import Estimate, Outcome, Problem, Results, Role, Verdict
 
 OUTCOMES: tuple[Outcome, ...] = ("supported", "contradicted", "undecided", "not applicable")
-NO_ACCURACY = "No metric reports accuracies; add the metric 'fidelity' to see them here."
 
 
 @dataclass(frozen=True)
@@ -87,16 +86,14 @@ def headline(results: Results) -> Headline:
 
 
 def accuracies(results: Results) -> dict[str, float]:
-    """Accuracy by run id, from the first metric whose values hold ``accuracy: {run: share}``."""
-    for metric in results.metrics:
-        table = metric.values.get("accuracy")
-        if isinstance(table, dict):
-            return {
-                run: float(value)
-                for run, value in table.items()
-                if isinstance(value, int | float) and not isinstance(value, bool)
-            }
-    return {}
+    """Accuracy by run id, as the metric ``accuracy`` found it; empty when it was not asked for."""
+    report = results.metric("accuracy")
+    rows = report.values.get("runs") if report else None
+    found = {}
+    for row in rows if isinstance(rows, list) else ():
+        if isinstance(row, dict) and isinstance(share := row.get("accuracy"), int | float):
+            found[str(row.get("run"))] = float(share)
+    return found
 
 
 def key_estimate(verdict: Verdict) -> Estimate | None:
@@ -152,7 +149,7 @@ def _sentence(results: Results, arms: tuple[Arm, ...]) -> str:
         return "No hypothesis was judged; the measurements below stand for themselves."
     counts = Counter(verdict.outcome for verdict in results.verdicts)
     parts = [f"{counts[outcome]} {outcome}" for outcome in OUTCOMES if counts[outcome]]
-    layers = len({verdict.layer for verdict in results.verdicts})
+    layers = len({verdict.layer for verdict in results.verdicts} - {""})
     claims = len({verdict.claim for verdict in results.verdicts})
     return (
         f"{_count(len(results.verdicts), 'verdict')} on {_count(claims, 'hypothesis')}, "

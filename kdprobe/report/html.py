@@ -20,7 +20,7 @@ from kdprobe.report.document import chapters, describe
 from kdprobe.report.headline import headline, key_estimate
 from kdprobe.report.interactive import figure, plotly_source
 from kdprobe.report.numbers import interval, number, percent, points, scales
-from kdprobe.report.pictures import heat_colour, tiles
+from kdprobe.report.pictures import heat_colour, most_tiles, tiles
 from kdprobe.results import Results
 
 LONG_TABLE = 14  # rows; a longer table starts folded
@@ -110,6 +110,7 @@ def _environment() -> Environment:
         "key_estimate": key_estimate,
         "scales": scales,
         "long_table": LONG_TABLE,
+        "most_tiles": most_tiles,
     }
     return environment
 

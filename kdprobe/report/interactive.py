@@ -215,5 +215,6 @@ def _short(name: str) -> str:
 
 
 def _inert(text: str) -> str:
-    """Plotly reads a few tags in text; here they are shown as they are."""
-    return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    """Plotly reads a few tags, and mathematics between dollars; here text is only shown."""
+    entities = {"&": "&amp;", "<": "&lt;", ">": "&gt;", "$": "&#36;"}
+    return "".join(entities.get(sign, sign) for sign in text)

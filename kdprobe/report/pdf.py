@@ -105,7 +105,7 @@ class _Content:
             "source": _breakable(claim.source),
             "rulings": [
                 {
-                    "arm": _breakable(ruling.arm),
+                    "arm": _breakable(ruling.arm) or "students",
                     "ink": self._ink("student", ruling.arm),
                     "sentence": ruling.sentence,
                     "verdicts": [_verdict(verdict, reach) for verdict in ruling.verdicts],
@@ -173,7 +173,7 @@ def _head(panel: Panel) -> Data:
 def _verdict(verdict: Verdict, reach: dict[str, float]) -> Data:
     shown = key_estimate(verdict)
     return {
-        "layer": _breakable(verdict.layer),
+        "layer": _breakable(verdict.layer) or "every layer",
         "outcome": verdict.outcome,
         "reason": _breakable(verdict.reason),
         "sample": _sample(verdict),

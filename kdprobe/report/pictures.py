@@ -53,6 +53,11 @@ def tiles(gallery: Gallery) -> list[tuple[ConceptPicture, list[Tile]]]:
     ]
 
 
+def most_tiles(gallery: Gallery) -> int:
+    """How many tiles stand beside each other."""
+    return 1 + max((len(picture.maps) for picture in gallery.pictures), default=0)
+
+
 def heat_colour(share: float) -> tuple[int, int, int]:
     """The colour of `share` in [0, 1] of the scale: 0 = discarded, 1 = kept."""
     red, green, blue = _heat(np.array([[share]]))[0, 0]
@@ -68,9 +73,8 @@ def _reach(gallery: Gallery) -> tuple[float, float]:
 
 
 def _kept(entry: ConceptMap) -> NDArray[np.float64]:
-    """How much less than in the network's own median cell is discarded, in nats: (g, g)."""
-    entropy = entry.entropy.unpack()
-    return np.asarray(np.median(entropy) - entropy)
+    """How much less is discarded than of the background, in nats: (g, g)."""
+    return -entry.entropy.unpack()
 
 
 def _plain(picture: ConceptPicture) -> Tile:

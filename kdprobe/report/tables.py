@@ -5,9 +5,9 @@ import io
 import re
 from pathlib import Path
 
+from kdprobe.files import write_whole
 from kdprobe.panels import Cell, Table
 from kdprobe.report.document import chapters
-from kdprobe.report.writing import write_whole
 from kdprobe.results import Results
 
 FORMULA = ("=", "+", "-", "@", "\t", "\r")  # a spreadsheet would run what begins so
