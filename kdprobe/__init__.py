@@ -1,1 +1,38 @@
-"""kdprobe: what did the student really learn from the teacher?"""
+"""kdprobe: what did the student really learn from the teacher?
+
+    import kdprobe
+    results = kdprobe.analyze("checkpoints/demo")
+    for verdict in kdprobe.verify(results):
+        print(verdict.claim, verdict.arm, verdict.layer, verdict.outcome)
+
+Names are loaded when they are used, so that ``import kdprobe`` is light.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from kdprobe.api import analyze
+    from kdprobe.claims.contract import judge as verify
+    from kdprobe.report import write_report
+    from kdprobe.results import read_results
+    from kdprobe.study import load_study
+    from kdprobe.train.loop import train
+
+_PLACES = {
+    "analyze": ("kdprobe.api", "analyze"),
+    "verify": ("kdprobe.claims.contract", "judge"),
+    "write_report": ("kdprobe.report", "write_report"),
+    "read_results": ("kdprobe.results", "read_results"),
+    "load_study": ("kdprobe.study", "load_study"),
+    "train": ("kdprobe.train.loop", "train"),
+}
+
+__all__ = ["analyze", "load_study", "read_results", "train", "verify", "write_report"]
+
+
+def __getattr__(name: str) -> object:
+    if name in _PLACES:
+        module, attribute = _PLACES[name]
+        return getattr(import_module(module), attribute)
+    raise AttributeError(f"module 'kdprobe' has no attribute {name!r}")

@@ -28,6 +28,10 @@ class Entry(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
+    def __hash__(self) -> int:
+        """Of the content: pydantic's own refuses dictionaries."""
+        return hash(self.model_dump_json())
+
 
 class NetworkEntry(Entry):
     """How to build a network: a bundled name, or a factory ``module:function`` of the user's."""

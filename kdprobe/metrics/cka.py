@@ -119,8 +119,8 @@ def cka(study: Study, scope: Scope, *, images: int = 512, batch: int = 128) -> I
             run.last,
             teacher.last,
             images=images,
-            layers=list(scope.similarity_layers[run.id]),
-            others=list(others),
+            layers=scope.similarity_layers[run.id],
+            others=others,
             batch=batch,
         )
         for run in runs

@@ -104,7 +104,7 @@ class ConceptLook:
             "jacobian",
             checkpoint,
             images=self.scope.images,
-            layers=list(self.layers),
+            layers=self.layers,
             grid=how.grid,
             probes=how.probes,
             exact=how.exact,

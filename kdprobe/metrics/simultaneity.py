@@ -127,7 +127,7 @@ def simultaneity(study: Study, scope: Scope) -> Inquiry[Simultaneity]:
     """
     how, cut = ConceptLook(scope), scope.discarding
     runs, epochs = learners(study)
-    walks = {run: sight("weights", *run.at(epochs), layers=list(how.layers)) for run in runs}
+    walks = {run: sight("weights", *run.at(epochs), layers=how.layers) for run in runs}
     maps = [how.at(c) for run in runs for c in run.at(epochs)]
     seen = yield [how.pictures, *maps, *walks.values()]
     objects = how.objects(seen)

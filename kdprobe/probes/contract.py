@@ -9,8 +9,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from pydantic import JsonValue
-
 from kdprobe.registry import Catalogue
 from kdprobe.study import Checkpoint
 
@@ -20,6 +18,9 @@ if TYPE_CHECKING:
     from kdprobe.probes.lens import Lens
 
 
+Setting = str | int | float | tuple[str, ...]
+
+
 @dataclass(frozen=True)
 class Sight:
     """One look: idempotent, and independent of every other."""
@@ -27,7 +28,7 @@ class Sight:
     probe: str
     subjects: tuple[Checkpoint, ...] = ()
     images: int = 0  # drawn from the test split; 0 where the probe needs none
-    settings: tuple[tuple[str, JsonValue], ...] = ()
+    settings: tuple[tuple[str, Setting], ...] = ()
 
     @property
     def title(self) -> str:
@@ -35,7 +36,7 @@ class Sight:
         who = ", ".join(dict.fromkeys(f"{c.run} epoch {c.epoch}" for c in self.subjects[:2]))
         return f"{self.probe} {who}".strip()
 
-    def described(self, images_digest: str) -> dict[str, JsonValue]:
+    def described(self, images_digest: str) -> dict[str, Any]:
         """All that the outcome depends on: content and settings, never a file's name."""
         return {
             "probe": self.probe,
@@ -46,7 +47,7 @@ class Sight:
         }
 
 
-def sight(probe: str, *subjects: Checkpoint, images: int = 0, **settings: JsonValue) -> Sight:
+def sight(probe: str, *subjects: Checkpoint, images: int = 0, **settings: Setting) -> Sight:
     """Ask for a look; settings may be given in any order."""
     return Sight(probe, subjects, images, tuple(sorted(settings.items())))
 

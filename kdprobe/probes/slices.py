@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
+from torch.linalg import vector_norm
 from torch.nn.functional import cross_entropy
 
 from kdprobe.batches import in_batches
@@ -64,8 +65,8 @@ def random_direction(body: nn.Module, chance: torch.Generator) -> Direction:
         draw = torch.randn(weight.shape, generator=chance).to(weight)
         if weight.dim() > 1:
             filters = tuple(range(1, weight.dim()))
-            size = draw.norm(dim=filters, keepdim=True).clamp(min=1e-10)
-            found[name] = draw * weight.norm(dim=filters, keepdim=True) / size
+            size = vector_norm(draw, dim=filters, keepdim=True).clamp(min=1e-10)
+            found[name] = draw * vector_norm(weight, dim=filters, keepdim=True) / size
     return found
 
 

@@ -1,0 +1,160 @@
+"""The main job as one call: a study folder in, results and report out."""
+
+import logging
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from kdprobe.analysis import Plan, Request, concluded, perform, plan, provenance_of
+from kdprobe.executors.contract import Task
+from kdprobe.files import told, write_whole
+from kdprobe.report import write_report, write_tables
+from kdprobe.results import Results
+from kdprobe.store import Store
+from kdprobe.study import Study, load_study
+
+log = logging.getLogger("kdprobe")
+
+
+@dataclass(frozen=True)
+class Step:
+    """How far an analysis is."""
+
+    what: str
+    done: int
+    total: int
+
+
+Progress = Callable[[Step], None]
+
+
+def analyze(
+    study: str | Path | Study,
+    *,
+    out: str | Path | None = None,
+    metrics: Sequence[str] = (),
+    layers: Sequence[str] = (),
+    images: int = 64,
+    device: str = "auto",
+    seed: int = 0,
+    settings: Mapping[str, Mapping[str, Any]] | None = None,
+    allow_code: Sequence[str] = (),
+    report: bool = True,
+    progress: Progress | None = None,
+) -> Results:
+    """Analyse a study and write results.json, tables, report.html, report.pdf and run.log.
+
+    Args:
+        study: a study's folder, or a loaded study.
+        out: where to write; default ``reports/<the study's name>``. What was seen is kept in its
+            folder ``store``: stopped and started again, nothing is computed twice.
+        metrics: which; default all.
+        layers: taps or module paths where concepts are looked for; default the last stage, the
+            pooled features and the logits.
+        images: size of the sample for concepts.
+        device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
+        seed: of the sample of images, and of all random probes and directions.
+        settings: ``{metric: {setting: value}}``; ``discarding`` for all concept metrics.
+        allow_code: modules named by the study's manifest whose code may be run.
+        report: whether to write the pages too.
+        progress: called before and after every look.
+
+    Raises:
+        UsageError, InputError, OutputError: see `kdprobe.errors`.
+    """
+    request = Request(
+        metrics=tuple(metrics),
+        layers=tuple(layers),
+        images=images,
+        device=device,
+        seed=seed,
+        settings=settings or {},
+        allowed=frozenset(allow_code),
+    )
+    loaded = study if isinstance(study, Study) else load_study(study)
+    folder = output_folder(loaded, out)
+    with logged(folder / "run.log"):
+        return _analyze(loaded, request, folder, report, progress or _silent)
+
+
+def output_folder(study: Study, out: str | Path | None) -> Path:
+    """Where the analysis of `study` is written."""
+    if out is not None:
+        return Path(out)
+    safe = "".join(c if c.isalnum() or c in "-_. " else "_" for c in study.name).strip(". ")
+    return Path("reports") / (safe or "study")
+
+
+def _silent(step: Step) -> None:
+    pass
+
+
+def _analyze(
+    study: Study, request: Request, folder: Path, report: bool, progress: Progress
+) -> Results:
+    start = time.monotonic()
+    store = Store(folder / "store")
+    planned = plan(study, request, store.folder)
+    _see(planned, store, progress)
+    results = concluded(planned, store, provenance_of(planned, command_of(planned)))
+    write_whole(folder / "results.json", results.to_json().encode())
+    write_tables(results, folder)
+    if report:
+        progress(Step("writing the report", 1, 1))
+        write_report(results, folder)
+    log.info("finished in %.1f s", time.monotonic() - start)
+    return results
+
+
+def _see(planned: Plan, store: Store, progress: Progress) -> None:
+    waiting = planned.missing(store)
+    total, done = len(planned.tasks), len(planned.tasks) - len(waiting)
+    log.info("%d looks planned, %d of them in the store", total, done)
+    if waiting:
+        progress(Step(waiting[0].sight.title, done, total))
+
+    def count(task: Task) -> None:
+        nonlocal done
+        done += 1
+        log.info("%d/%d %s", done, total, task.sight.title)
+        progress(Step(task.sight.title, done, total))
+
+    perform(planned, store, count)
+
+
+def command_of(planned: Plan) -> str:
+    """The command that makes the same results, with every choice spelled out."""
+    request, scope = planned.request, planned.scope
+    words = ["kdprobe analyze", planned.study.name]
+    if request.metrics:
+        words.append(f"--metrics {','.join(request.metrics)}")
+    words += [f"--layers {','.join(scope.layers)}", f"--images {scope.images}"]
+    words += [f"--device {planned.device}", f"--seed {scope.seed}"]
+    for metric, changes in request.settings.items():
+        words += [f"--set {metric}.{name}={value}" for name, value in changes.items()]
+    words += [f"--allow-code {module}" for module in sorted(request.allowed)]
+    return " ".join(words)
+
+
+@contextmanager
+def logged(file: Path) -> Iterator[None]:
+    """Append what kdprobe logs to `file`, with times."""
+    with told(file):
+        file.parent.mkdir(parents=True, exist_ok=True)
+        handler = logging.FileHandler(file, encoding="utf-8")
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+    level = log.level
+    log.addHandler(handler)
+    log.setLevel(logging.INFO)
+    try:
+        yield
+    except BaseException as error:
+        log.error("stopped by %s: %s", type(error).__name__, error)
+        raise
+    finally:
+        log.removeHandler(handler)
+        log.setLevel(level)
+        handler.close()
