@@ -47,6 +47,7 @@ class Problem(Frozen):
 
     subject: str
     what: str
+    left_out: bool = False  # something could not be analysed because of it
 
 
 class MetricReport(Frozen):

@@ -26,7 +26,8 @@ def check(study: Study, allowed: Collection[str]) -> tuple[Study, tuple[Problem,
             except BrokenWeights as error:
                 subject = f"{run.id}, epoch {checkpoint.epoch}"
                 what = f"weights that are not numbers: {error}; this checkpoint is left out"
-                problems.append(Problem(subject=subject, what=_without_folder(what, study)))
+                what = _without_folder(what, study)
+                problems.append(Problem(subject=subject, what=what, left_out=True))
         if sound:
             runs.append(replace(run, checkpoints=tuple(sound)))
     if not runs:

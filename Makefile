@@ -1,0 +1,40 @@
+# The PyTorch to install: by default a build for the CPU's machine. Override it for a GPU, e.g.
+#   make demo TORCH=torch
+TORCH ?= torch==2.13.0
+PYTHON ?= python3
+BIN := .venv/bin
+
+.PHONY: help demo test check slow bench clean
+
+help: ## Show what can be made
+	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | sort
+
+.venv/installed: pyproject.toml
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check "$(TORCH)"
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable .
+	touch $@
+
+.venv/developed: .venv/installed
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable ".[dev]"
+	touch $@
+
+demo: .venv/installed ## Analyse the bundled demo study; prints where the report is
+	$(BIN)/kdprobe analyze checkpoints/demo
+
+test: .venv/developed ## Run the tests
+	$(BIN)/python -m pytest
+
+slow: .venv/developed ## Run the tests that take minutes
+	$(BIN)/python -m pytest -m slow
+
+bench: .venv/developed ## Print measured ratios
+	$(BIN)/python -m pytest -m bench -s tests/bench
+
+check: .venv/developed ## Check format, lint and types
+	$(BIN)/ruff format --check kdprobe tests
+	$(BIN)/ruff check kdprobe tests
+	$(BIN)/mypy
+
+clean: ## Remove the environment and all reports
+	rm -rf .venv reports/*

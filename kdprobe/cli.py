@@ -1,0 +1,203 @@
+"""The command line: parses, calls, prints. stdout is data, stderr is talk.
+
+Nothing heavy is imported here: each verb loads what it needs.
+"""
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+
+from kdprobe.errors import (
+    GATE_FAILED,
+    INTERNAL,
+    INTERRUPTED,
+    PARTIAL,
+    KdprobeError,
+)
+
+quiet = click.option("-q", "--quiet", is_flag=True, help="No progress; only results and errors.")
+as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="kdprobe", prog_name="kdprobe")
+def cli() -> None:
+    """What did the student really learn from the teacher?
+
+    kdprobe looks into distilled networks, measures what they kept of the teacher's knowledge,
+    judges the hypotheses of the literature, and writes a report.
+    """
+
+
+@cli.command()
+@click.argument("study", type=click.Path(path_type=Path))
+@click.option("--out", type=click.Path(path_type=Path), help="Default: reports/<study's name>.")
+@click.option("--metrics", default="", help="Comma-separated; default: all. See 'list metrics'.")
+@click.option("--layers", default="", help="Comma-separated taps or module paths for concepts.")
+@click.option("--images", default=64, show_default=True, help="Sample size for concepts.")
+@click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:N.")
+@click.option("--seed", default=0, show_default=True, help="Of the sample and all random draws.")
+@click.option("--set", "changes", multiple=True, metavar="METRIC.SETTING=VALUE")
+@click.option("--allow-code", multiple=True, metavar="MODULE", help="Let the manifest run it.")
+@click.option("--dry-run", is_flag=True, help="Print the plan and what is already done; stop.")
+@quiet
+@as_json
+def analyze(
+    study: Path,
+    out: Path | None,
+    metrics: str,
+    layers: str,
+    changes: tuple[str, ...],
+    allow_code: tuple[str, ...],
+    dry_run: bool,
+    quiet: bool,
+    as_json: bool,
+    **choices: Any,
+) -> None:
+    """Measure a study of checkpoints, judge it, and write the report.
+
+    Stopped at any moment and started again, it goes on where it was.
+    """
+    from kdprobe.commands import analyze as run
+
+    ended = run.analyze(
+        study,
+        out,
+        metrics=_names(metrics),
+        layers=_names(layers),
+        settings=run.parsed_settings(changes),
+        allow_code=allow_code,
+        dry_run=dry_run,
+        quiet=quiet,
+        as_json=as_json,
+        **choices,
+    )
+    sys.exit(PARTIAL if ended.partial else 0)
+
+
+@cli.command()
+@click.argument("recipe")
+@click.option("--out", type=click.Path(path_type=Path), help="Default: checkpoints/<name>.")
+@click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Change the recipe.")
+@click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:N.")
+@quiet
+def train(
+    recipe: str, out: Path | None, overrides: tuple[str, ...], device: str, quiet: bool
+) -> None:
+    """Train the study of RECIPE: a packaged recipe's name, or a TOML file.
+
+    Stopped at any moment and started again, it ends with the same weights.
+    """
+    from kdprobe.commands.train import train as run
+
+    run(recipe, out, overrides=overrides, device=device, quiet=quiet)
+
+
+@cli.command()
+@click.argument("folder", type=click.Path(path_type=Path))
+@click.option("--require", default="", help="Comma-separated claims that must hold, e.g. H1,H3.")
+@as_json
+def verify(folder: Path, require: str, as_json: bool) -> None:
+    """Judge the hypotheses on a results.json, or the folder that holds one.
+
+    Exits 1 when a required claim is not supported for every student arm and layer.
+    """
+    from kdprobe.commands.verify import verify as run
+
+    sys.exit(0 if run(folder, _names(require), as_json=as_json) else GATE_FAILED)
+
+
+@cli.command()
+@click.argument("results", type=click.Path(path_type=Path))
+@click.option("--out", type=click.Path(path_type=Path), help="Default: beside results.json.")
+@click.option("--html/--no-html", default=True, show_default=True)
+@click.option("--pdf/--no-pdf", default=True, show_default=True)
+def report(results: Path, out: Path | None, html: bool, pdf: bool) -> None:
+    """Write the report again from a results.json. No network is run."""
+    from kdprobe.commands.report import report as run
+
+    run(results, out, html=html, pdf=pdf)
+
+
+@cli.command()
+@click.argument("study", type=click.Path(path_type=Path))
+@click.option("--allow-code", multiple=True, metavar="MODULE", help="Let the manifest run it.")
+@as_json
+def inspect(study: Path, allow_code: tuple[str, ...], as_json: bool) -> None:
+    """Show a study's runs, epochs, sizes and layers."""
+    from kdprobe.commands.inspect import inspect as run
+
+    run(study, allow_code, as_json=as_json)
+
+
+@cli.command("list")
+@click.argument(
+    "what",
+    type=click.Choice(["metrics", "losses", "datasets", "models", "recipes", "claims"]),
+)
+@as_json
+def list_(what: str, as_json: bool) -> None:
+    """List what kdprobe knows."""
+    from kdprobe.commands.catalogues import show
+
+    show(what, as_json=as_json)
+
+
+@cli.command()
+@click.option("--out", type=click.Path(path_type=Path), default=Path("reports"))
+@as_json
+def doctor(out: Path, as_json: bool) -> None:
+    """Check versions, devices, fonts and whether the output folder can be written."""
+    from kdprobe.commands.doctor import doctor as run
+
+    sys.exit(0 if run(out, as_json=as_json) else GATE_FAILED)
+
+
+def _names(text: str) -> tuple[str, ...]:
+    return tuple(name.strip() for name in text.split(",") if name.strip())
+
+
+def main() -> None:
+    """Run the command line and end with one of the documented exit codes."""
+    sys.exit(_guarded(cli))
+
+
+def _guarded(command: Callable[..., Any]) -> int:
+    try:
+        command(standalone_mode=False)
+    except SystemExit as end:
+        return end.code if isinstance(end.code, int) else 0
+    except click.exceptions.Exit as end:
+        return end.exit_code
+    except click.ClickException as error:
+        error.show()
+        return error.exit_code
+    except KdprobeError as error:
+        click.echo(f"error: {error}", err=True)
+        return error.exit_code
+    except (KeyboardInterrupt, click.Abort):
+        click.echo("interrupted: what was finished is kept; the same command goes on", err=True)
+        return INTERRUPTED
+    except BrokenPipeError:
+        sys.stderr.close()
+        return 0
+    except Exception as error:
+        return _internal(error)
+    return 0
+
+
+def _internal(error: Exception) -> int:
+    import traceback
+
+    traceback.print_exception(error)
+    click.echo(
+        "internal error: this is a fault of kdprobe; please report the lines above", err=True
+    )
+    return INTERNAL
+
+
+if __name__ == "__main__":
+    main()

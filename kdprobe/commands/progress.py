@@ -1,0 +1,57 @@
+"""How far is it?  A bar on a terminal, a line now and then where the output is piped."""
+
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import click
+
+HEARTBEAT = 10.0  # seconds between two lines
+
+Told = Callable[[str, int, int], None]  # what, done, total
+
+
+@contextmanager
+def progress(quiet: bool) -> Iterator[Told]:
+    """Lend a function that shows how far a long work is, on stderr."""
+    if quiet:
+        yield lambda what, done, total: None
+    elif sys.stderr.isatty():
+        with _bar() as told:
+            yield told
+    else:
+        yield _heartbeat()
+
+
+@contextmanager
+def _bar() -> Iterator[Told]:
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+    columns = (
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TextColumn("{task.fields[what]}"),
+    )
+    with Progress(*columns, console=Console(stderr=True)) as bar:
+        line = bar.add_task("", total=None, what="")
+
+        def told(what: str, done: int, total: int) -> None:
+            bar.update(line, completed=done, total=total, what=what.replace("[", "\\["))
+
+        yield told
+
+
+def _heartbeat() -> Told:
+    start = last = time.monotonic()
+
+    def told(what: str, done: int, total: int) -> None:
+        nonlocal last
+        now = time.monotonic()
+        if now - last >= HEARTBEAT or done == total:
+            last = now
+            click.echo(f"[{now - start:5.0f} s] {done}/{total} {what}", err=True)
+
+    return told
