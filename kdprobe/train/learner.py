@@ -28,7 +28,6 @@ class Objective(nn.Module):
 
     def __init__(self, terms: Sequence[Term]) -> None:
         super().__init__()
-        self.labels = tuple(term.label for term in terms)
         self.losses = nn.ModuleList(LOSSES[term.name].make(**dict(term.knobs)) for term in terms)
         weights = torch.tensor([term.weight for term in terms])
         self.register_buffer("weights", weights, persistent=False)

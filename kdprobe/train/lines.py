@@ -3,9 +3,9 @@
 Axes: n images, c classes, t terms of the loss.
 """
 
+import math
 from typing import Any
 
-import torch
 from torch.nn import functional as F
 
 from kdprobe.errors import InputError
@@ -24,12 +24,14 @@ def metrics_line(
     rates = (epoch - 1, epoch - 1 / steps) if epoch else ()
     logits = logits_of(learner.network, place.test.pixels)
     agreement = share(logits.argmax(1) == teacher.test_logits.argmax(1)) if teacher else None
+    test_loss = float(F.cross_entropy(logits, place.test.labels))
+    _refuse_divergence(learner, epoch, test_loss)
     return {
         "epoch": epoch,
         "steps": epoch * steps,
         "lr": [learning_rate(how, cohort, passed) for passed in rates],  # of first and last step
         **_training_line(place, learner, epoch),
-        "test_loss": float(F.cross_entropy(logits, place.test.labels)),
+        "test_loss": test_loss,
         "test_accuracy": share(logits.argmax(1) == place.test.labels),
         "test_agreement": agreement,  # share of test images with the teacher's answer
         "path_length": learner.path.by_scope()[""],
@@ -41,15 +43,18 @@ def _training_line(place: Place, learner: Learner, epoch: int) -> dict[str, Any]
     if epoch == 0:
         return {"train_loss": None, "terms": {}, "train_accuracy": None}
     *terms, total, right = (learner.tally / len(place.train.labels)).tolist()
-    if not torch.isfinite(learner.tally).all():
+    _refuse_divergence(learner, epoch, sum(terms) + total)
+    rows = zip(learner.run.terms, terms, strict=True)
+    named = {term.label: {"raw": raw, "weighted": raw * term.weight} for term, raw in rows}
+    return {"train_loss": total, "terms": named, "train_accuracy": right}
+
+
+def _refuse_divergence(learner: Learner, epoch: int, loss: float) -> None:
+    if not math.isfinite(loss):
         raise InputError(
-            f"run {learner.run.id!r}, epoch {epoch}: found a loss of {total}, wanted a finite one; "
+            f"run {learner.run.id!r}, epoch {epoch}: found a loss of {loss}, wanted a finite one; "
             "lower optimizer.lr or the weights of the loss, and train into another folder"
         )
-    weights = learner.objective.weights.tolist()
-    rows = zip(learner.objective.labels, terms, weights, strict=True)
-    named = {label: {"raw": raw, "weighted": raw * weight} for label, raw, weight in rows}
-    return {"train_loss": total, "terms": named, "train_accuracy": right}
 
 
 def run_record(

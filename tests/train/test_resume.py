@@ -10,10 +10,15 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
+from safetensors.torch import load_file
+from torch import Tensor, nn
+from torch.nn import functional as F
 
 from kdprobe.errors import InputError, OutputError
 from kdprobe.study import load_study
 from kdprobe.train.loop import train
+from kdprobe.train.losses.contract import LOSSES, Loss, Outputs
 from kdprobe.train.recipe import load_recipe, settle
 
 SHORT = ["optimizer.epochs=1", "checkpoints=[0, 1]", "optimizer.batch_size=40"]
@@ -146,3 +151,36 @@ def test_a_full_disk_is_an_output_error_and_can_be_gone_on_from(
             train("tiny", out=tmp_path, overrides=small)
     train("tiny", out=tmp_path, overrides=small)
     assert weights(tmp_path) == weights(trained)
+
+
+class Gain(nn.Module):
+    """A loss with a weight of its own, which starts at random."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.gain = nn.Parameter(torch.randn(()))
+
+    def forward(self, student: Outputs, teacher: Outputs, target: Tensor) -> Tensor:
+        return F.mse_loss(student.logits * self.gain, teacher.logits.detach())
+
+
+def test_a_loss_with_weights_of_its_own_is_trained_and_gone_on_with(tmp_path, small, monkeypatch):
+    entry = Loss("gain", "Gain", "this test", True, False, Gain)
+    monkeypatch.setitem(LOSSES._entries, "gain", entry)
+    overrides = [*small, "arms.kd.loss=0.1*gain"]
+    gains = []
+
+    def stop(event):
+        state = tmp_path / "killed" / "state" / "seed0.safetensors"
+        if event.what == "seed0, epoch 2 of 2":
+            raise KeyboardInterrupt
+        if state.is_file():
+            gains.append(float(load_file(state)["kd-seed0/loss/losses.0.gain"]))
+
+    whole = train("tiny", out=tmp_path / "whole", overrides=overrides)
+    with pytest.raises(KeyboardInterrupt):
+        train("tiny", out=tmp_path / "killed", overrides=overrides, progress=stop)
+    after = load_file(tmp_path / "killed" / "state" / "seed0.safetensors")
+    assert float(after["kd-seed0/loss/losses.0.gain"]) != gains[0]
+    train("tiny", out=tmp_path / "killed", overrides=overrides)
+    assert weights(tmp_path / "killed") == weights(whole)

@@ -191,6 +191,13 @@ def test_a_loss_that_does_not_fit_is_told_before_training(tmp_path, small):
     assert not (tmp_path / "teacher").exists()
 
 
+def test_a_layer_inside_the_network_can_be_matched(tmp_path, small):
+    inside = ["teacher.model.arguments={width = 2}", "arms.feature.loss=feature(layer='stage3')"]
+    folder = train("tiny", out=tmp_path, overrides=[*small, *inside])
+    assert record(folder, "feature-seed0")["run"]["matched_layer"] == "stage3"
+    assert lines(folder, "feature-seed0")[-1]["terms"]["feature(layer='stage3')"]["raw"] > 0
+
+
 def test_a_diverged_run_stops_with_its_name_and_epoch(tmp_path, small):
     with pytest.raises(InputError, match=r"run 'teacher', epoch \d: found"):
         train("tiny", out=tmp_path, overrides=[*small, "teacher.lr=1e30"])
