@@ -181,7 +181,7 @@ def _unjudged_verdicts(verdicts: tuple[Verdict, ...]) -> tuple[Problem, ...]:
                 verdict.layer
             )
     return tuple(
-        Problem(subject=f"{claim}, {arm}, {', '.join(where)}", what=reason)
+        Problem(subject=", ".join(filter(None, (claim, arm, *where))), what=reason)
         for (claim, arm, reason), where in layers.items()
     )
 

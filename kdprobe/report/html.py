@@ -14,7 +14,7 @@ from typing import Any
 from jinja2 import DictLoader, Environment, StrictUndefined
 from markupsafe import Markup
 
-from kdprobe.panels import Cell, Panel
+from kdprobe.panels import Cell, Panel, Table
 from kdprobe.report.colours import ICONS, Colours
 from kdprobe.report.document import chapters, describe
 from kdprobe.report.headline import headline, key_estimate
@@ -24,6 +24,7 @@ from kdprobe.report.pictures import heat_colour, most_tiles, tiles
 from kdprobe.results import Results
 
 LONG_TABLE = 14  # rows; a longer table starts folded
+SLIM_COLUMNS, SLIM_TEXT = 4, 22  # columns, letters
 STRIPES = 9  # colours in the legend of the entropy maps
 
 
@@ -109,10 +110,17 @@ def _environment() -> Environment:
         "icons": ICONS,
         "key_estimate": key_estimate,
         "scales": scales,
+        "is_slim": _is_slim,
         "long_table": LONG_TABLE,
         "most_tiles": most_tiles,
     }
     return environment
+
+
+def _is_slim(table: Table) -> bool:
+    """Whether half the page's width is enough."""
+    texts = [cell for row in table.rows for cell in row if isinstance(cell, str)]
+    return len(table.columns) <= SLIM_COLUMNS and max(map(len, texts), default=0) <= SLIM_TEXT
 
 
 def _cell(value: Cell) -> str:

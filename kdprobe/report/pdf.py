@@ -24,6 +24,7 @@ from kdprobe.report.still import drawing, font_folder
 from kdprobe.results import Estimate, Problem, Results, Verdict
 
 EPOCH = 0  # seconds; the date that typst writes into the file
+LONGEST = 48  # letters of a name where there is little room
 UNBROKEN = 32  # characters after which a word without spaces may be broken
 
 Data = dict[str, Any]
@@ -65,7 +66,7 @@ class _Content:
         top = headline(self._results)
         facts = f"{len(study.runs)} runs on {study.dataset}, {len(study.classes)} classes"
         return {
-            "study": _breakable(study.name),
+            "study": _cut(study.name),
             "facts": _breakable(facts),
             "version": self._results.kdprobe_version,
             "sentence": top.sentence,
@@ -88,7 +89,7 @@ class _Content:
     def _arm(self, arm: Arm) -> Data:
         gain = None if arm.gain is None else f"{points(arm.gain)} points against the baseline"
         return {
-            "name": _breakable(arm.name),
+            "name": _cut(arm.name),
             "role": "" if arm.name == arm.role else arm.role,
             "runs": f"{arm.runs} {'run' if arm.runs == 1 else 'runs'}",
             "ink": self._ink(arm.role, arm.name),
@@ -105,7 +106,7 @@ class _Content:
             "source": _breakable(claim.source),
             "rulings": [
                 {
-                    "arm": _breakable(ruling.arm) or "students",
+                    "arm": _cut(ruling.arm) or "students",
                     "ink": self._ink("student", ruling.arm),
                     "sentence": ruling.sentence,
                     "verdicts": [_verdict(verdict, reach) for verdict in ruling.verdicts],
@@ -145,14 +146,14 @@ class _Content:
             block["rows"] = [[_cell(cell) for cell in row] for row in panel.rows]
         elif isinstance(panel, Gallery):
             block["pictures"] = [
-                {"name": _breakable(picture.name), "tiles": [self._tile(tile) for tile in shown]}
+                {"name": _cut(picture.name), "tiles": [self._tile(tile) for tile in shown]}
                 for picture, shown in tiles(panel)
             ]
         return block
 
     def _tile(self, tile: Tile) -> Data:
         return {
-            "title": _breakable(tile.title),
+            "title": _cut(tile.title),
             "ink": self._ink(tile.role, tile.title) if tile.role else None,
             "note": _breakable(tile.note),
             "alt": tile.alt,
@@ -173,7 +174,7 @@ def _head(panel: Panel) -> Data:
 def _verdict(verdict: Verdict, reach: dict[str, float]) -> Data:
     shown = key_estimate(verdict)
     return {
-        "layer": _breakable(verdict.layer) or "every layer",
+        "layer": _cut(verdict.layer) or "every layer",
         "outcome": verdict.outcome,
         "reason": _breakable(verdict.reason),
         "sample": _sample(verdict),
@@ -222,6 +223,11 @@ def _finding(title: str, found: tuple[Problem, ...], nothing: str) -> Data:
 
 def _cell(cell: Cell) -> str:
     return _breakable(cell) if isinstance(cell, str) else number(cell)
+
+
+def _cut(name: str) -> str:
+    """A name for a narrow place; the tables hold it in full."""
+    return _breakable(name if len(name) <= LONGEST else f"{name[: LONGEST - 1]}…")
 
 
 def _breakable(text: str) -> str:

@@ -95,8 +95,9 @@ def _composite(picture: ConceptPicture, entry: ConceptMap, reach: tuple[float, f
     _ink(mixed, outline, OBJECT_INK)
     _ink(mixed, _edge(_stretch(concepts, height, width), 2), CONCEPT_INK)
     count = int(concepts.sum())
-    note = f"{count} concept cell{'' if count == 1 else 's'}"
-    alt = f"What {entry.network} keeps of image {picture.name}: {note} of {concepts.size}."
+    note = f"{count} concept{'' if count == 1 else 's'}"
+    cells = f"{count} of {concepts.size} cells are concepts"
+    alt = f"What {entry.network} keeps of image {picture.name}: {cells}."
     return _tile(entry.network, entry.role, note, alt, mixed, picture)
 
 

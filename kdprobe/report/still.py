@@ -1,6 +1,7 @@
 """How does a panel look on paper?  A matplotlib figure as SVG, the same bytes at every drawing."""
 
 import io
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,8 @@ HEAT = LinearSegmentedColormap.from_list(
 ).with_extremes(bad="#eceff3")
 DASHES = ("solid", "dashed", "dotted", "dashdot")
 MARKS = "osD^"
+LONGEST = 18  # letters of a name
+ROOM = 48  # letters that fit side by side below a heat map
 STYLE: dict[Any, Any] = {
     "font.family": "DejaVu Sans",
     "font.size": 7.5,
@@ -62,7 +65,8 @@ def drawing(panel: Panel, colours: Colours) -> bytes | None:
     draw = drawers.get(type(panel))
     if draw is None:
         return None
-    with matplotlib.rc_context(STYLE):
+    with matplotlib.rc_context(STYLE), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Glyph|constrained_layout not applied")
         figure = Figure(figsize=(WIDTH, _height(panel)), layout="constrained")
         FigureCanvasAgg(figure)
         draw(figure.subplots(), panel, colours)
@@ -127,6 +131,10 @@ def _heatmap(axes: Axes, panel: Heatmap, colours: Colours) -> None:
     axes.set(xlabel=panel.column_label, ylabel=panel.row_label)
     axes.tick_params(length=0)
     axes.tick_params(axis="y", rotation=0)
+    if max(map(len, panel.columns), default=0) * len(panel.columns) > ROOM:
+        axes.tick_params(axis="x", rotation=90)
+    else:
+        axes.tick_params(axis="x", rotation=0)
 
 
 def _surface(axes: Axes, panel: Surface, colours: Colours) -> None:
@@ -164,7 +172,7 @@ def _floats(values: tuple[float | None, ...]) -> Any:
 
 
 def _short(name: str) -> str:
-    return name if len(name) <= 28 else f"{name[:27]}…"
+    return name if len(name) <= LONGEST else f"{name[: LONGEST - 1]}…"
 
 
 def _labelled(name: str) -> str:
