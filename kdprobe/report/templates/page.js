@@ -82,7 +82,6 @@
       for (const box of plots) if (box.dataset.drawn) draw(box);
     };
     button.hidden = false;
-    button.removeAttribute("aria-pressed");
     button.addEventListener("click", () => {
       root.dataset.theme = dark() ? "light" : "dark";
       show();
