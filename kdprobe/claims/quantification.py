@@ -199,7 +199,7 @@ def _judge_arm(
                 arm=arm,
                 layer=layer,
                 outcome=decided,
-                reason=_reason(main[layer], decided, len(pairs)),
+                reason=_reason(main[layer], len(pairs)),
                 estimates=tuple(main[layer]),
                 seeds=len(pairs),
                 images=images,
@@ -264,20 +264,20 @@ def conjunction(parts: Sequence[Estimate], seeds: int) -> Outcome:
     return "supported" if all(found == "supported" for found in outcomes) else "undecided"
 
 
-def _reason(parts: Sequence[Estimate], decided: Outcome, seeds: int) -> str:
-    told = "; ".join(_told(part) for part in parts)
+def _reason(parts: Sequence[Estimate], seeds: int) -> str:
+    """One plain sentence: which parts hold, which are the other way, which are open."""
     if seeds < 2:
-        return f"One seed decides nothing; over its images: {told}."
-    lead = {
-        "supported": "All parts are as claimed",
-        "contradicted": "At least one part is significantly the other way",
-        "undecided": "Not every part is significant",
-    }[decided]
-    return f"{lead}: {told}."
+        return "One seed decides nothing: the intervals are over its images alone."
+    groups = {
+        "as claimed": [p for p in parts if p.outcome == "supported"],
+        "significantly the other way": [p for p in parts if p.outcome == "contradicted"],
+        "not significant": [p for p in parts if p.outcome == "undecided" and p.effect is not None],
+        "not defined on these images": [p for p in parts if p.effect is None],
+    }
+    told = [f"{_listed(found)} {how}" for how, found in groups.items() if found]
+    return "; ".join(told) + "."
 
 
-def _told(part: Estimate) -> str:
-    if part.effect is None or part.low is None or part.high is None:
-        return f"{part.quantity} is not defined on these images"
-    interval = f"[{part.low:+.3g}, {part.high:+.3g}]"
-    return f"{part.quantity} {part.effect:+.3g} {interval}, wanted {part.wanted}"
+def _listed(parts: Sequence[Estimate]) -> str:
+    verb = "is" if len(parts) == 1 else "are"
+    return f"{', '.join(part.quantity for part in parts)} {verb}"

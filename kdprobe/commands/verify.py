@@ -31,11 +31,21 @@ def verify(folder: Path, required: Sequence[str], *, as_json: bool) -> bool:
     else:
         print_table("Hypotheses", verdict_columns(results), verdict_rows(results))
         for verdict in results.verdicts:
-            click.echo(f"{verdict.claim} {verdict.arm} {verdict.layer}: {verdict.reason}")
+            click.echo(f"{verdict.claim} {verdict.arm} {verdict.layer}: {_told(verdict)}")
     for verdict in failed:
         where = " ".join(part for part in (verdict.arm, verdict.layer) if part)
         click.echo(f"required {verdict.claim} is {verdict.outcome} ({where})", err=True)
     return not failed
+
+
+def _told(verdict: Verdict) -> str:
+    """The reason, and every effect with its interval."""
+    effects = [
+        f"{e.quantity} {e.effect:+.3g} [{e.low:+.3g}, {e.high:+.3g}], wanted {e.wanted}"
+        for e in verdict.estimates
+        if e.effect is not None
+    ]
+    return " ".join([verdict.reason, "; ".join(effects)]).strip()
 
 
 def _layers(results: Results) -> list[str]:
