@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from kdprobe.report import write_report
     from kdprobe.results import read_results
     from kdprobe.study import load_study
-    from kdprobe.train.loop import train
+    from kdprobe.train.loop import train as train_study
 
 _PLACES = {
     "analyze": ("kdprobe.api", "analyze"),
@@ -25,10 +25,10 @@ _PLACES = {
     "write_report": ("kdprobe.report", "write_report"),
     "read_results": ("kdprobe.results", "read_results"),
     "load_study": ("kdprobe.study", "load_study"),
-    "train": ("kdprobe.train.loop", "train"),
+    "train_study": ("kdprobe.train.loop", "train"),
 }
 
-__all__ = ["analyze", "load_study", "read_results", "train", "verify", "write_report"]
+__all__ = ["analyze", "load_study", "read_results", "train_study", "verify", "write_report"]
 
 
 def __getattr__(name: str) -> object:

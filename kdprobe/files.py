@@ -2,7 +2,6 @@
 
 import contextlib
 import os
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -22,22 +21,26 @@ def told(path: Path) -> Iterator[None]:
         ) from error
 
 
-def write_whole(path: Path, content: bytes) -> Path:
+def write_whole(path: Path, content: bytes, *, shared: bool = False) -> Path:
     """Write `content` to `path`, making its folder; a reader sees the old file or the whole new.
+
+    Args:
+        path: the file.
+        content: all of it.
+        shared: other processes may write the same file at once; the temporary name is then this
+            process's own. Otherwise one that a killed process left is used again.
 
     Raises:
         OutputError: the folder cannot be made or written, or the disk is full.
     """
+    beside = path.with_name(f".{path.name}.tmp" + (f"-{os.getpid()}" if shared else ""))
     with told(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=".partial-")
         try:
-            with os.fdopen(handle, "wb") as file:
-                file.write(content)
-            Path(temporary).chmod(0o644)
-            Path(temporary).replace(path)
+            beside.write_bytes(content)
+            beside.replace(path)
         except BaseException:
             with contextlib.suppress(OSError):
-                Path(temporary).unlink()
+                beside.unlink()
             raise
     return path

@@ -16,11 +16,12 @@ from typing import Any
 import torch
 
 from kdprobe.errors import InputError
+from kdprobe.files import told, write_whole
 from kdprobe.study import StudyIndex
 from kdprobe.train.learner import Learner
 from kdprobe.train.plan import Cohort, cohorts, data_entry
 from kdprobe.train.settings import Recipe
-from kdprobe.train.writing import append_line, told, write_bytes, write_json, write_tensors
+from kdprobe.train.writing import append_line, write_json, write_tensors
 
 
 def environment(device: torch.device) -> dict[str, Any]:
@@ -138,7 +139,7 @@ def cut_metrics(folder: Path, last_epoch: int) -> None:
     file = folder / "metrics.jsonl"
     lines = file.read_bytes().splitlines(keepends=True) if file.is_file() else []
     kept = [line for line in lines if 0 <= _epoch(line) <= last_epoch]
-    write_bytes(file, b"".join(kept))
+    write_whole(file, b"".join(kept))
 
 
 def _epoch(line: bytes) -> int:

@@ -1,47 +1,25 @@
-"""A file is either the old one or the whole new one: write beside it, then rename."""
+"""What does the trainer write?  JSON, lines of JSON and tensors, each file whole or not at all."""
 
 import json
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from safetensors.torch import save
 from torch import Tensor
 
-from kdprobe.errors import OutputError
-
-
-@contextmanager
-def told(path: Path) -> Iterator[None]:
-    """Turn a failure of the file system into an OutputError that names `path`."""
-    try:
-        yield
-    except OSError as error:
-        raise OutputError(
-            f"cannot write {path} ({error.strerror or error}); "
-            "free some space, or choose another folder with --out"
-        ) from error
-
-
-def write_bytes(path: Path, content: bytes) -> None:
-    """Replace the file at `path`. Raises OutputError when it cannot be written."""
-    beside = path.with_name(f".{path.name}.tmp")
-    with told(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        beside.write_bytes(content)
-        beside.replace(path)
+from kdprobe.files import told, write_whole
 
 
 def write_json(path: Path, content: Mapping[str, Any]) -> None:
     """Replace a JSON file. Raises OutputError when it cannot be written."""
-    write_bytes(path, (json.dumps(content, indent=1, allow_nan=False) + "\n").encode())
+    write_whole(path, (json.dumps(content, indent=1, allow_nan=False) + "\n").encode())
 
 
 def write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> None:
     """Replace a safetensors file. Raises OutputError when it cannot be written."""
     own = {name: tensor.detach().cpu().clone().contiguous() for name, tensor in tensors.items()}
-    write_bytes(path, _ordered(save(own, dict(metadata))))
+    write_whole(path, _ordered(save(own, dict(metadata))))
 
 
 def _ordered(content: bytes) -> bytes:
