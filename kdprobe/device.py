@@ -1,5 +1,7 @@
 """Where does it run?  A name such as ``auto`` or ``cuda:1`` becomes a device that is there."""
 
+from contextlib import AbstractContextManager
+
 import torch
 
 from kdprobe.errors import UsageError
@@ -27,3 +29,11 @@ def choose_device(name: str = "auto") -> torch.device:
             "use 'auto' or 'cpu', or install a CUDA build of torch"
         )
     return device
+
+
+def repeatable() -> AbstractContextManager[None]:
+    """Inside, a GPU's convolutions are deterministic and in full float32, as a CPU's are."""
+    flags: AbstractContextManager[None] = torch.backends.cudnn.flags(
+        enabled=True, benchmark=False, deterministic=True, allow_tf32=False
+    )
+    return flags

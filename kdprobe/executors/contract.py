@@ -13,6 +13,7 @@ from typing import Protocol
 
 import torch
 
+from kdprobe.device import repeatable
 from kdprobe.probes.contract import Sight, look_at
 from kdprobe.probes.lens import Lens
 from kdprobe.registry import Catalogue
@@ -40,7 +41,8 @@ def perform(task: Task) -> None:
         return
     device = torch.device(task.device)
     lens = Lens(device, task.data, task.sight.images, task.seed, task.allowed)
-    seen = look_at(task.sight, lens)
+    with repeatable():
+        seen = look_at(task.sight, lens)
     store.put(task.key, {name: tensor.detach().cpu().numpy() for name, tensor in seen.items()})
 
 

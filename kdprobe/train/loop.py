@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from kdprobe.datasets.contract import Images
-from kdprobe.device import choose_device
+from kdprobe.device import choose_device, repeatable
 from kdprobe.errors import InputError
 from kdprobe.loading import load_images, load_network
 from kdprobe.models.contract import Network
@@ -24,8 +24,6 @@ from kdprobe.train.place import Place, Progress, TeacherView, teacher_view
 from kdprobe.train.plan import Cohort, RunPlan, cohorts, data_entry
 from kdprobe.train.recipe import Recipe, load_recipe, settle
 from kdprobe.train.views import Split, on_device
-
-REPEATABLE = {"enabled": True, "benchmark": False, "deterministic": True, "allow_tf32": False}
 
 
 def train(
@@ -61,7 +59,7 @@ def train(
     waiting = [plan for plan in cohorts(settled) if not records.finished(folder, plan)]
     if waiting:
         place = _place(settled, folder, where, progress or _silent)
-        with torch.backends.cudnn.flags(**REPEATABLE):
+        with repeatable():
             _rehearse(place)
             for plan in waiting:
                 is_teacher = plan.name == "teacher" or settled.teacher is None

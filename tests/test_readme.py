@@ -1,0 +1,72 @@
+"""What the README shows works as it stands there."""
+
+import re
+import shutil
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+
+import kdprobe
+from kdprobe.metrics.contract import METRICS
+
+README = Path(__file__).parent.parent / "README.md"
+FAST = {
+    "accuracy": {"images": 16},
+    "fidelity": {"images": 16},
+    "cka": {"images": 8, "batch": 8},
+    "landscape": {"images": 4, "points": 3, "directions": 1, "plane_points": 3},
+    "discarding": {"probes": 2, "grid": 8},
+}
+
+
+def block(language: str, containing: str) -> str:
+    found = re.findall(rf"```{language}\n(.*?)```", README.read_text("utf-8"), flags=re.DOTALL)
+    return next(text for text in found if containing in text)
+
+
+@pytest.fixture
+def own_study(tiny_study: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The README's study.toml and my_code.py, around checkpoints that fit them."""
+    text = block("toml", "my study").replace("width = 8", "width = 4")
+    (tmp_path / "study.toml").write_text(text)
+    code = block("python", "# my_code.py").replace("width=16", "width=6")
+    (tmp_path / "my_code.py").write_text(code)
+    for run, source in {"teacher": "teacher", "baseline-0": "baseline", "kd-0": "kd"}.items():
+        folder = next(tiny_study.glob(f"{source}*"))
+        shutil.copytree(folder, tmp_path / run)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.delitem(sys.modules, "my_code", raising=False)
+    return tmp_path
+
+
+def test_own_checkpoints(own_study: Path) -> None:
+    assert tomllib.loads((own_study / "study.toml").read_text())["name"] == "my study"
+    results = kdprobe.analyze(
+        own_study, images=4, settings=FAST, allow_code=["my_code"], report=False
+    )
+    assert [run.id for run in results.study.runs] == ["teacher", "baseline-0", "kd-0"]
+    assert results.metric("concepts").status == "measured"
+    assert {v.outcome for v in results.verdicts} == {"undecided"}  # one seed decides nothing
+
+
+def test_add_a_metric(tiny_study: Path, tmp_path: Path) -> None:
+    assert "confidence" not in METRICS
+    exec(compile(block("python", '"confidence"'), "README.md", "exec"), {})
+    try:
+        results = kdprobe.analyze(
+            tiny_study, out=tmp_path, metrics=["confidence"], images=4, report=False
+        )
+    finally:
+        METRICS._entries.pop("confidence")
+    runs = results.metric("confidence").values["runs"]
+    assert set(runs) == {run.id for run in results.study.runs}
+    assert all(0.1 <= p <= 1 for p in runs.values())
+
+
+def test_the_python_example_names_what_exists() -> None:
+    text = block("python", "import kdprobe\n\nresults")
+    for name in re.findall(r"kdprobe\.(\w+)\(", text):
+        assert callable(getattr(kdprobe, name))
