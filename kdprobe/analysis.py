@@ -125,17 +125,17 @@ def perform(planned: Plan, store: Store, done: Callable[[Task], None]) -> None:
 
 
 def concluded(planned: Plan, store: Store, provenance: Mapping[str, str]) -> Results:
-    """Reckon and judge from a store that has everything."""
+    """Reckon and judge from a store that has everything; what is drawn is what is written."""
     seen = Sightings(planned.tasks, store)
     reports = tuple(_report(question, seen) for question in planned.questions)
-    results = Results(
+    found = Results(
         kdprobe_version=version("kdprobe"),
         study=_summary(planned),
         metrics=tuple(sorted(reports, key=lambda report: METRICS[report.key].place)),
         problems=planned.problems,
         provenance=dict(provenance),
-    )
-    return results.model_copy(update={"verdicts": tuple(judge(results))})
+    ).settled()
+    return found.model_copy(update={"verdicts": tuple(judge(found))}).settled()
 
 
 class Sightings(Mapping[Sight, Mapping[str, Array]]):

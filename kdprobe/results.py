@@ -122,6 +122,10 @@ class Results(Frozen):
         data = _rounded(self.model_dump(mode="json"))
         return json.dumps(data, ensure_ascii=False, allow_nan=False, separators=(",", ":")) + "\n"
 
+    def settled(self) -> "Results":
+        """As results.json gives it back: rounded, and None for what is no number."""
+        return Results.model_validate_json(self.to_json())
+
 
 def _rounded(value: Any) -> Any:
     if isinstance(value, float):
