@@ -33,7 +33,13 @@ def build(entry: NetworkEntry, allowed: Collection[str] = ()) -> Network:
     """
     if entry.factory:
         make = _own_code(entry.factory, allowed)
-        body = make(num_classes=entry.num_classes, **entry.arguments)
+        try:
+            body = make(num_classes=entry.num_classes, **entry.arguments)
+        except TypeError as error:
+            raise InputError(
+                f"factory {entry.factory!r} does not take these settings: {error}; wanted "
+                "function(num_classes=..., and the network's arguments)"
+            ) from error
         if not isinstance(body, nn.Module):
             raise InputError(
                 f"factory {entry.factory!r} gave {type(body).__name__}; wanted a torch.nn.Module"

@@ -11,6 +11,7 @@ import re
 import tomllib
 from collections.abc import Collection
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Literal, TypeVar
 
@@ -47,6 +48,12 @@ class NetworkEntry(Entry):
     def _one_source(self) -> "NetworkEntry":
         if bool(self.name) == bool(self.factory):
             raise ValueError("give either name (a bundled model) or factory (module:function)")
+        return self
+
+    @model_validator(mode="after")
+    def _colours(self) -> "NetworkEntry":
+        if not {len(self.mean), len(self.std)} <= {1, 3} or min(self.std) <= 0:
+            raise ValueError("give mean and std of one or of three channels, std above 0")
         return self
 
     @property
@@ -273,10 +280,11 @@ def _refuse_doubles(entry: StudyEntry, folder: Path) -> None:
 
 
 def _checkpoints(folder: Path, run: RunEntry) -> tuple[Checkpoint, ...]:
-    patterns = run.checkpoints or tuple(f"*{suffix}" for suffix in SUFFIXES)
-    files = {file for pattern in patterns for file in folder.glob(pattern) if file.is_file()}
-    for pattern in run.checkpoints:
-        if not any(folder.glob(pattern)):
+    files: set[Path] = set()
+    for pattern in run.checkpoints or [f"*{suffix}" for suffix in SUFFIXES]:
+        found = _matches(folder, pattern)
+        files |= found
+        if run.checkpoints and not found:
             raise InputError(
                 f"run {run.id!r}: found no file {folder / pattern}; restore it or correct "
                 "'checkpoints' in the manifest"
@@ -287,7 +295,20 @@ def _checkpoints(folder: Path, run: RunEntry) -> tuple[Checkpoint, ...]:
             f"wanted files ending in {', '.join(SUFFIXES)}"
         )
     numbered = sorted((epoch_of(file), file) for file in files)
+    for (epoch, first), (other, second) in pairwise(numbered):
+        if epoch == other:
+            raise InputError(
+                f"run {run.id!r}: found {first.name} and {second.name}, both of epoch {epoch} by "
+                "their names; wanted one file an epoch: name them in 'checkpoints' in the manifest"
+            )
     return tuple(Checkpoint(run.id, epoch, file, run.network) for epoch, file in numbered)
+
+
+def _matches(folder: Path, pattern: str) -> set[Path]:
+    try:
+        return {file for file in folder.glob(pattern) if file.is_file()}
+    except (ValueError, NotImplementedError):  # an empty or an absolute pattern
+        return set()
 
 
 def epoch_of(file: Path) -> int:

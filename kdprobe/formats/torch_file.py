@@ -27,7 +27,7 @@ def read_torch(path: Path) -> Weights:
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
-        if "Weights only load failed" not in str(error):
+        if "Weights only load failed" not in str(error) or not _begins_as_torch_files_do(path):
             raise _broken(path, error) from error
         raise InputError(
             f"checkpoint {path} holds pickled code or objects, which could run anything when "
@@ -37,6 +37,11 @@ def read_torch(path: Path) -> Weights:
     except (RuntimeError, EOFError, OSError, ValueError, KeyError) as error:
         raise _broken(path, error) from error
     return Weights(_without_prefix(_state_dict(path, content)))
+
+
+def _begins_as_torch_files_do(path: Path) -> bool:
+    with path.open("rb") as file:
+        return file.read(4).startswith((b"PK\x03\x04", b"\x80"))  # a zip, or a pickle
 
 
 def _broken(path: Path, error: Exception) -> InputError:
