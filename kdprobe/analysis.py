@@ -51,7 +51,7 @@ class Request:
 
     metrics: tuple[str, ...] = ()  # empty: all
     layers: tuple[str, ...] = ()  # empty: the last stage, the pooled features, the logits
-    images: int = 64
+    images: int = 128
     device: str = "auto"
     seed: int = 0
     settings: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)  # metric -> setting

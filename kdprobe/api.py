@@ -37,7 +37,7 @@ def analyze(
     out: str | Path | None = None,
     metrics: Sequence[str] = (),
     layers: Sequence[str] = (),
-    images: int = 64,
+    images: int = 128,
     device: str = "auto",
     seed: int = 0,
     settings: Mapping[str, Mapping[str, Any]] | None = None,

@@ -37,7 +37,7 @@ def cli() -> None:
 @click.option("--out", type=click.Path(path_type=Path), help="Default: reports/<study's name>.")
 @click.option("--metrics", default="", help="Comma-separated; default: all. See 'list metrics'.")
 @click.option("--layers", default="", help="Comma-separated taps or module paths for concepts.")
-@click.option("--images", default=64, show_default=True, help="Sample size for concepts.")
+@click.option("--images", default=128, show_default=True, help="Sample size for concepts.")
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:N.")
 @click.option("--seed", default=0, show_default=True, help="Of the sample and all random draws.")
 @click.option("--set", "changes", multiple=True, metavar="METRIC.SETTING=VALUE")
