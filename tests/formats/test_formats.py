@@ -79,7 +79,7 @@ def test_a_truncated_file(tmp_path, suffix, share):
         torch.save(big, file, _use_new_zipfile_serialization=suffix == "pt")
     whole = file.read_bytes()
     file.write_bytes(whole[: int(len(whole) * share)])
-    with pytest.raises(InputError, match="is truncated or not a .*; copy it again or delete it"):
+    with pytest.raises(InputError, match=r"is truncated or not a .*; copy it again or delete it"):
         read_weights(file)
 
 
