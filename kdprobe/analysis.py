@@ -7,7 +7,7 @@ conclude  the metrics reckon from the store, the claims judge the metrics
 """
 
 import logging
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
@@ -19,6 +19,7 @@ from kdprobe.claims.contract import judge
 from kdprobe.device import choose_device
 from kdprobe.errors import InputError, NotApplicable, UsageError
 from kdprobe.executors.contract import EXECUTORS, Task
+from kdprobe.executors.contract import perform as see
 from kdprobe.loading import build
 from kdprobe.metrics.contract import (
     METRICS,
@@ -28,8 +29,10 @@ from kdprobe.metrics.contract import (
     Metric,
     Result,
     Scope,
+    Telling,
     as_values,
     conclude,
+    must_be_like,
 )
 from kdprobe.probes.contract import Sight
 from kdprobe.probes.lens import test_images
@@ -42,6 +45,7 @@ from kdprobe.taps import find_taps
 
 log = logging.getLogger("kdprobe")
 
+MOST_SEEDS = 1 << 32
 CONCEPT_LAYERS = 3  # by default: the last taps of a network
 
 
@@ -127,12 +131,13 @@ def perform(planned: Plan, store: Store, done: Callable[[Task], None]) -> None:
 def concluded(planned: Plan, store: Store, provenance: Mapping[str, str]) -> Results:
     """Reckon and judge from a store that has everything; what is drawn is what is written."""
     seen = Sightings(planned.tasks, store)
-    reports = tuple(_report(question, seen) for question in planned.questions)
+    answers = [(question, *_answer(question, seen)) for question in planned.questions]
+    reports = [_report(question, result, reason) for question, result, reason in answers]
     found = Results(
         kdprobe_version=version("kdprobe"),
         study=_summary(planned),
         metrics=tuple(sorted(reports, key=lambda report: METRICS[report.key].place)),
-        problems=planned.problems,
+        problems=(*planned.problems, *_findings(answers)),
         provenance=dict(provenance),
     ).settled()
     return found.model_copy(update={"verdicts": tuple(judge(found))}).settled()
@@ -147,7 +152,12 @@ class Sightings(Mapping[Sight, Mapping[str, Array]]):
 
     def __getitem__(self, wanted: Sight) -> Mapping[str, Array]:
         if wanted not in self._read:
-            found = self._store.get(self._tasks[wanted].key)
+            task = self._tasks[wanted]
+            found = self._store.get(task.key)
+            if found is None:  # it was damaged, and the store has deleted it
+                log.warning("the store's entry of '%s' was damaged; looking again", wanted.title)
+                see(task)
+                found = self._store.get(task.key)
             if found is None:
                 raise InputError(
                     f"the store lost '{wanted.title}' while it was being read; "
@@ -170,8 +180,8 @@ def _chosen_metrics(request: Request) -> list[tuple[Metric, dict[str, Any]]]:
         if key != "discarding" and key not in METRICS:
             known = ["discarding", *METRICS]
             raise UsageError(
-                f"--set {key}.…: no metric is called {key!r}{did_you_mean(key, known)} "
-                f"Known: {', '.join(known)}"
+                f"--set {key}.…: no metric is called {key!r}"
+                f"{did_you_mean(key, known) or '.'} Known: {', '.join(known)}"
             )
     return [(m, m.with_defaults(request.settings.get(m.key, {}))) for m in metrics]
 
@@ -180,11 +190,12 @@ def _discarding(request: Request) -> Discarding:
     changes = dict(request.settings.get("discarding", {}))
     known = {name: getattr(Discarding(), name) for name in Discarding.__dataclass_fields__}
     for name, value in changes.items():
-        if name not in known or isinstance(value, str):
+        if name not in known:
             raise UsageError(
                 f"--set discarding.{name}={value}: wanted one of "
                 + ", ".join(f"{key} (now {now})" for key, now in known.items())
             )
+        must_be_like(f"discarding.{name}", value, known[name])
     if "sweep" in changes:
         changes["sweep"] = tuple(changes["sweep"])
     return Discarding(**changes)
@@ -206,6 +217,8 @@ def _scope(study: Study, request: Request, classes: tuple[str, ...], has_masks: 
             )
     if request.images < 1:
         raise UsageError(f"found --images {request.images}; wanted at least 1")
+    if not 0 <= request.seed < MOST_SEEDS:
+        raise UsageError(f"found --seed {request.seed}; wanted 0 to {MOST_SEEDS - 1}")
     return Scope(
         layers=layers,
         images=request.images,
@@ -226,13 +239,32 @@ def _question(metric: Metric, settings: dict[str, Any], study: Study, scope: Sco
         return Question(metric, settings, None, [], answer.reason)
 
 
-def _report(question: Question, seen: Mapping[Sight, Mapping[str, Array]]) -> MetricReport:
-    metric, result, reason = question.metric, None, question.reason
-    if question.inquiry is not None:
-        try:
-            result = conclude(question.inquiry, seen)
-        except NotApplicable as answer:
-            reason = answer.reason
+Answer = tuple[Question, Result | None, str]
+
+
+def _answer(
+    question: Question, seen: Mapping[Sight, Mapping[str, Array]]
+) -> tuple[Result | None, str]:
+    """The result, or why there is none."""
+    if question.inquiry is None:
+        return None, question.reason
+    try:
+        return conclude(question.inquiry, seen), ""
+    except NotApplicable as answer:
+        return None, answer.reason
+
+
+def _findings(answers: Sequence[Answer]) -> list[Problem]:
+    return [
+        Problem(subject=question.metric.title, what=told)
+        for question, result, _ in answers
+        if isinstance(result, Telling)
+        for told in result.findings()
+    ]
+
+
+def _report(question: Question, result: Result | None, reason: str) -> MetricReport:
+    metric = question.metric
     return MetricReport(
         key=metric.key,
         title=metric.title,

@@ -103,6 +103,7 @@ class Lines(PanelBase):
     x_label: str
     y_label: str
     series: tuple[Series, ...]
+    log_y: bool = False  # draw the values on a logarithmic axis
 
 
 class Heatmap(PanelBase):

@@ -20,7 +20,7 @@ from kdprobe.metrics.counting import ConceptCount, count
 from kdprobe.metrics.discarding import ConceptLook, Objects, background_level
 from kdprobe.metrics.discarding import concepts as concept_cells
 from kdprobe.metrics.gallery import gallery
-from kdprobe.panels import Gallery, Lines, Panel, Table, Text
+from kdprobe.panels import Gallery, Lines, Panel, Table
 from kdprobe.stats import mean_of_defined
 from kdprobe.study import Run, Study
 
@@ -52,29 +52,27 @@ class Concepts:
     galleries: Sequence[Gallery] = page_only()
 
     def panels(self) -> list[Panel]:
-        found: list[Panel] = [*self.galleries, *self._saturation()]
+        found: list[Panel] = [*self.galleries]
         for layer in self.layers:
             if len(self.epochs) > 1:
                 found += [self._curve(layer, "foreground"), self._curve(layer, "background")]
             found.append(self._sweep(layer))
         return [*found, self._table()]
 
-    def _saturation(self) -> list[Panel]:
+    def findings(self) -> list[str]:
         """A warning where the headline threshold tells the networks apart no more."""
         told = [
-            f"{layer}: {len(runs)} of {len(self.runs)} networks"
+            f"{len(runs)} of {len(self.runs)} networks at {layer}"
             for layer, runs in self.saturated.items()
             if runs
         ]
         if not told:
             return []
-        b = self.thresholds[self.headline]
-        text = (
-            f"At b = {b:g} nats more than {SATURATION:.0%} of the object's cells count as concepts "
-            f"({'; '.join(told)}). Where nearly everything counts, counts tell networks apart "
-            "badly: look at larger thresholds and at the AUROC, which needs none."
-        )
-        return [Text(title="The threshold saturates", text=text)]
+        return [
+            f"at b = {self.thresholds[self.headline]:g} nats more than {SATURATION:.0%} of the "
+            f"object's cells count as concepts ({', '.join(told)}): the threshold separates little "
+            "there; look at larger ones, and at the AUROC, which needs none"
+        ]
 
     def _curve(self, layer: str, kind: str) -> Lines:
         b = self.thresholds[self.headline]

@@ -16,7 +16,7 @@ import dataclasses
 import inspect
 from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol, TypeVar
+from typing import Any, Literal, Protocol, TypeVar, runtime_checkable
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -37,6 +37,13 @@ class Result(Protocol):
     """A frozen dataclass of numbers that can put itself into panels."""
 
     def panels(self) -> list[Panel]: ...
+
+
+@runtime_checkable
+class Telling(Protocol):
+    """A result that may have something to say on the first screen."""
+
+    def findings(self) -> list[str]: ...
 
 
 R_co = TypeVar("R_co", bound=Result, covariant=True)
@@ -112,22 +119,37 @@ class Metric:
         for name, value in changes.items():
             if name not in known:
                 raise UsageError(
-                    f"metric {self.key!r} has no setting {name!r}{did_you_mean(name, known)} "
-                    f"Known: {', '.join(known) or 'none'}"
+                    f"metric {self.key!r} has no setting {name!r}"
+                    f"{did_you_mean(name, known) or '.'} Known: {', '.join(known) or 'none'}"
                 )
-            if not _same_kind(value, known[name]):
-                raise UsageError(
-                    f"setting {self.key}.{name} is {value!r}; wanted something like {known[name]!r}"
-                )
+            must_be_like(f"{self.key}.{name}", value, known[name])
         return known | dict(changes)
 
 
-def _same_kind(value: Any, default: Any) -> bool:
-    if isinstance(default, float):
-        return isinstance(value, (int, float)) and not isinstance(value, bool)
+def must_be_like(name: str, value: Any, default: Any) -> None:
+    """Raise UsageError when `value` is not of the kind of the setting's `default`."""
+    if not _like(value, default):
+        raise UsageError(f"setting {name} is {value!r}; wanted {_kind(default)}")
+
+
+def _like(value: Any, default: Any) -> bool:
     if isinstance(default, tuple):
-        return isinstance(value, (list, tuple)) and len(value) > 0
-    return type(value) is type(default)
+        several = isinstance(value, (list, tuple)) and len(value) > 0
+        return several and all(_like(item, default[0]) for item in value)
+    if isinstance(default, float):
+        number = isinstance(value, (int, float)) and not isinstance(value, bool)
+        return number and bool(np.isfinite(value))
+    return type(value) is type(default) and (not isinstance(value, int) or value > 0)
+
+
+def _kind(default: Any) -> str:
+    if isinstance(default, tuple):
+        return f"a list, such as {list(default)}"
+    if isinstance(default, float):
+        return f"a finite number, such as {default:g}"
+    if isinstance(default, int):
+        return f"a whole number of at least 1, such as {default}"
+    return f"something like {default!r}"
 
 
 METRICS: Catalogue[Metric] = Catalogue("metric", "kdprobe.metrics")

@@ -20,6 +20,9 @@ from kdprobe.probes.contract import sight
 from kdprobe.study import Study
 
 
+TINY = 1e-6  # nats: a loss of exactly 0 still has a logarithm
+
+
 def curvature(steps: Array, loss: Array) -> Array:
     """(r,) second derivative of every line (r, p) at its middle, by central differences."""
     middle = len(steps) // 2
@@ -70,6 +73,7 @@ class Landscape:
             ),
             x_label="step (filter norms)",
             y_label="cross-entropy (nats)",
+            log_y=True,
             series=arm_series(self.roles, self.steps, means),
         )
 
@@ -78,15 +82,15 @@ class Landscape:
         return Surface(
             title=f"Loss around {run}",
             how_to_read=(
-                "Filled contours over two random directions, the same draw for networks of one "
-                "architecture; the network is at the centre."
+                "Contours of log10 of the cross-entropy over two random directions, the same draw "
+                "for networks of one architecture; the network is at the centre."
             ),
             x=tuple(steps.tolist()),
             y=tuple(steps.tolist()),
-            z=tuple(tuple(row) for row in loss.tolist()),
+            z=tuple(tuple(row) for row in np.log10(np.maximum(loss, TINY)).tolist()),
             x_label="first direction (filter norms)",
             y_label="second direction (filter norms)",
-            z_label="nats",
+            z_label="log10 nats",
         )
 
     def _table(self) -> Table:
@@ -139,9 +143,10 @@ def landscape(
     """Cross-entropy along filter-normalised random directions, and over planes of two.
 
     Lines for every run; planes for the teacher and the first seed of every arm. Last checkpoints,
-    BatchNorm with its stored statistics. `points` is made odd, so that the network is one of them.
+    BatchNorm with its stored statistics. `points` is made odd, so that the network is one of
+    them, and 3 at least.
     """
-    odd, odd_plane = points | 1, plane_points | 1
+    odd, odd_plane = max(3, points) | 1, max(3, plane_points) | 1
     lines = {
         run: sight(
             "slice_1d",

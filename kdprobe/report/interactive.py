@@ -45,7 +45,10 @@ def _lines(panel: Lines, colours: Colours) -> Figure:
         if series.low and series.high:
             traces.append(_band(series, colour))
         traces.append(_line(series, colour, style))
-    return {"data": traces, "layout": _axes(panel.x_label, panel.y_label), "height": 320}
+    layout = _axes(panel.x_label, panel.y_label)
+    if panel.log_y:
+        layout["yaxis"] |= {"type": "log", "dtick": 1}
+    return {"data": traces, "layout": layout, "height": 320}
 
 
 def _band(series: Series, colour: str) -> Figure:

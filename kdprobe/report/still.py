@@ -103,6 +103,8 @@ def _lines(axes: Axes, panel: Lines, colours: Colours) -> None:
             edges = _floats(series.low), _floats(series.high)
             axes.fill_between(x, *edges, color=PRINT[name], alpha=0.13, linewidth=0)
     axes.set(xlabel=panel.x_label, ylabel=panel.y_label)
+    if panel.log_y:
+        axes.set_yscale("log")
     axes.grid(True)
     if panel.series:
         axes.legend(frameon=False, fontsize=6.5, handlelength=2.2)
