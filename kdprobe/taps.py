@@ -12,7 +12,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from kdprobe.errors import InputError
+from kdprobe.errors import InputError, UnknownName
 from kdprobe.registry import did_you_mean
 
 
@@ -31,7 +31,7 @@ def find_taps(model: nn.Module, names: Sequence[str]) -> dict[str, Tap]:
     """The taps called `names`, in that order.
 
     Raises:
-        InputError: a name is neither one of the network's own taps nor a module path.
+        UnknownName: a name is neither one of the network's own taps nor a module path.
     """
     own: Mapping[str, Tap] = getattr(model, "taps", {})
     modules = dict(model.named_modules())
@@ -43,7 +43,7 @@ def find_taps(model: nn.Module, names: Sequence[str]) -> dict[str, Tap]:
             found[name] = Tap(name, "raw", name if _has_weights(modules[name]) else "")
         else:
             hint = did_you_mean(name, [*own, *(path for path in modules if path)]) or ";"
-            raise InputError(
+            raise UnknownName(
                 f"found no layer {name!r}{hint} wanted {', '.join([*own, 'a module path'])}; "
                 "see 'kdprobe inspect'"
             )

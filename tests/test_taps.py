@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from kdprobe.errors import InputError
+from kdprobe.errors import InputError, UnknownName
 from kdprobe.taps import Tap, find_taps, flat, shapes, watch
 
 
@@ -48,10 +48,10 @@ def test_names_of_the_network_come_first_and_paths_work_too(model: Small) -> Non
 
 def test_an_unknown_layer_is_answered_with_the_nearest(model: Small) -> None:
     with pytest.raises(
-        InputError, match=r"no layer 'stagel'; did you mean 'stage1'\? wanted stage1"
+        UnknownName, match=r"no layer 'stagel'; did you mean 'stage1'\? wanted stage1"
     ):
         find_taps(model, ["stagel"])
-    with pytest.raises(InputError, match="no layer '#'; wanted a module path"):
+    with pytest.raises(UnknownName, match="no layer '#'; wanted a module path"):
         find_taps(nn.Linear(1, 1), ["#"])
 
 

@@ -20,7 +20,7 @@ def verify(folder: Path, required: Sequence[str], *, as_json: bool) -> bool:
     known = [name for claim in CLAIMS.values() for name in claim.names]
     for name in required:
         if name not in known:
-            hint = did_you_mean(name, known)
+            hint = did_you_mean(name, known) or "."
             raise UnknownName(f"no claim is called {name!r}{hint} Known: {', '.join(known)}")
     results = read_results(folder)
     results = results.model_copy(update={"verdicts": tuple(judge(results))})

@@ -12,7 +12,7 @@ import torch
 
 from kdprobe.datasets.contract import Images
 from kdprobe.device import choose_device, repeatable
-from kdprobe.errors import InputError
+from kdprobe.errors import InputError, UnknownName
 from kdprobe.loading import load_images, load_network
 from kdprobe.models.contract import Network
 from kdprobe.study import Checkpoint
@@ -123,7 +123,7 @@ def _rehearse(place: Place) -> None:
     for run in plans[-1].runs:
         try:
             _look_once(_fresh(place, plans[-1], run), teacher, batch)
-        except InputError as error:
+        except (InputError, UnknownName) as error:
             faults.append(f"  arms.{run.arm}: {error}")
     if faults:
         raise InputError("some losses do not fit their networks:\n" + "\n".join(faults))
