@@ -255,12 +255,12 @@ def _answer(
 
 
 def _findings(answers: Sequence[Answer]) -> list[Problem]:
-    return [
-        Problem(subject=question.metric.title, what=told)
-        for question, result, _ in answers
-        if isinstance(result, Telling)
-        for told in result.findings()
-    ]
+    found = []
+    for question, result, _ in answers:
+        if isinstance(result, Telling):
+            title = question.metric.title
+            found += [Problem(subject=title, what=told) for told in result.findings()]
+    return found
 
 
 def _report(question: Question, result: Result | None, reason: str) -> MetricReport:

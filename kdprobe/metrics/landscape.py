@@ -19,7 +19,6 @@ from kdprobe.panels import Lines, Panel, Surface, Table
 from kdprobe.probes.contract import sight
 from kdprobe.study import Study
 
-
 TINY = 1e-6  # nats: a loss of exactly 0 still has a logarithm
 
 
