@@ -255,7 +255,7 @@ def _answer(
 
 
 def _findings(answers: Sequence[Answer]) -> list[Problem]:
-    found = []
+    found: list[Problem] = []
     for question, result, _ in answers:
         if isinstance(result, Telling):
             title = question.metric.title
