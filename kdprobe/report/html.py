@@ -118,7 +118,9 @@ def _environment() -> Environment:
 
 
 def _is_slim(table: Table) -> bool:
-    """Whether half the page's width is enough."""
+    """Whether half the page's width is enough; a folded table stands alone."""
+    if len(table.rows) > LONG_TABLE:
+        return False
     texts = [cell for row in table.rows for cell in row if isinstance(cell, str)]
     return len(table.columns) <= SLIM_COLUMNS and max(map(len, texts), default=0) <= SLIM_TEXT
 
