@@ -29,9 +29,11 @@ def block(language: str, containing: str) -> str:
 @pytest.fixture
 def own_study(tiny_study: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The README's study.toml and my_code.py, around checkpoints that fit them."""
-    text = block("toml", "my study").replace("width = 8", "width = 4")
+    study = kdprobe.load_study(tiny_study)
+    widths = {run.role: run.entry.network.arguments["width"] for run in study.runs}
+    text = block("toml", "my study").replace("width = 8", f"width = {widths['student']}")
     (tmp_path / "study.toml").write_text(text)
-    code = block("python", "# my_code.py").replace("width=16", "width=6")
+    code = block("python", "# my_code.py").replace("width=16", f"width={widths['teacher']}")
     (tmp_path / "my_code.py").write_text(code)
     for run, source in {"teacher": "teacher", "baseline-0": "baseline", "kd-0": "kd"}.items():
         folder = next(tiny_study.glob(f"{source}*"))
