@@ -3,6 +3,7 @@
 Nothing heavy is imported here: each verb loads what it needs.
 """
 
+import errno
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -12,11 +13,14 @@ import click
 
 from kdprobe.errors import (
     GATE_FAILED,
+    INPUT,
     INTERNAL,
     INTERRUPTED,
     PARTIAL,
     KdprobeError,
 )
+
+DISK_IS_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 quiet = click.option("-q", "--quiet", is_flag=True, help="No progress; only results and errors.")
 as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
@@ -181,9 +185,11 @@ def _guarded(command: Callable[..., Any]) -> int:
     except (KeyboardInterrupt, click.Abort):
         click.echo("interrupted: what was finished is kept; the same command goes on", err=True)
         return INTERRUPTED
-    except BrokenPipeError:
-        sys.stderr.close()
-        return 0
+    except OSError as error:
+        if error.errno not in DISK_IS_FULL:
+            return _internal(error)
+        click.echo(f"error: cannot write the output ({error.strerror}); free some space", err=True)
+        return INPUT
     except Exception as error:
         return _internal(error)
     return 0

@@ -41,7 +41,7 @@ class Store:
 
     def put(self, key: str, arrays: Arrays) -> None:
         """Keep `arrays` under `key`. Raises OutputError when the disk refuses."""
-        whole = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
+        whole = {name: np.asarray(array, order="C") for name, array in arrays.items()}
         write_whole(self._file(key), save(whole), shared=True)
 
     def get(self, key: str) -> dict[str, NDArray[Any]] | None:

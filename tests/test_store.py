@@ -27,7 +27,7 @@ def test_what_is_put_is_got_in_value_shape_and_kind(store):
     found = store.get(KEY)
     assert found is not None
     for name, wanted in ARRAYS.items():
-        assert found[name].dtype == wanted.dtype
+        assert (found[name].dtype, found[name].shape) == (wanted.dtype, wanted.shape)
         np.testing.assert_array_equal(found[name], wanted)
     assert KEY in store
     assert OTHER not in store

@@ -33,13 +33,13 @@ def _bar() -> Iterator[Told]:
         BarColumn(),
         MofNCompleteColumn(),
         TimeElapsedColumn(),
-        TextColumn("{task.fields[what]}"),
+        TextColumn("{task.fields[what]}", markup=False),
     )
     with Progress(*columns, console=Console(stderr=True)) as bar:
         line = bar.add_task("", total=None, what="")
 
         def told(what: str, done: int, total: int) -> None:
-            bar.update(line, completed=done, total=total, what=what.replace("[", "\\["))
+            bar.update(line, completed=done, total=total, what=what)
 
         yield told
 

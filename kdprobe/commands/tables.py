@@ -1,9 +1,10 @@
 """Tables and JSON on stdout, for people and for programs."""
 
 import json
+import os
 import sys
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import Any, Literal
 
 import click
 from rich.box import SIMPLE_HEAD
@@ -34,7 +35,9 @@ def print_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[obje
         table.add_column(Text(column), overflow="fold")
     for row in rows:
         table.add_row(*(_cell(value) for value in row))
-    Console(width=None if sys.stdout.isatty() else PIPED_WIDTH).print(table)
+    width = None if sys.stdout.isatty() else PIPED_WIDTH
+    colours: Literal["auto"] | None = None if os.environ.get("NO_COLOR") else "auto"
+    Console(width=width, color_system=colours).print(table)
 
 
 def _cell(value: object) -> Text:
