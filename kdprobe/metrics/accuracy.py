@@ -69,6 +69,7 @@ class Accuracies:
     source="Definition; standard error of a binomial share",
     better="higher",
     range=(0.0, 1.0),
+    ranged=("accuracy",),
     place=10,
 )
 def accuracy(study: Study, scope: Scope, *, images: int = 1000) -> Inquiry[Accuracies]:

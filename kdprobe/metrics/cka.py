@@ -99,6 +99,7 @@ class Similarity:
     "arXiv:2010.15327, equations 2-4",
     better="neither",
     range=(-1.0, 1.0),
+    ranged=("cka",),
     place=60,
 )
 def cka(study: Study, scope: Scope, *, images: int = 512, batch: int = 128) -> Inquiry[Similarity]:
@@ -131,4 +132,5 @@ def cka(study: Study, scope: Scope, *, images: int = 512, batch: int = 128) -> I
         table = normalised(*(seen[wanted][part] for part in ("cross", "first", "second")))
         found[run.id] = LayerSimilarity(scope.similarity_layers[run.id], table)
     variant = f"linear CKA, unbiased minibatch HSIC, batches of {batch}"
-    return Similarity(variant, images, others, found, roles_of(runs))
+    count = min(int(seen[wanted]["images"]) for wanted in asked.values())
+    return Similarity(variant, count, others, found, roles_of(runs))

@@ -149,6 +149,7 @@ class Concepts:
     source="Cheng et al. 2020, arXiv:2003.03622, section 3.1, by the small-noise closed form",
     better="higher",
     range=(0.0, 1.0),
+    ranged=("auroc",),
     place=30,
 )
 def concepts(
@@ -211,7 +212,9 @@ def _saturated(
     layers = next(iter(runs.values()))
     return {
         layer: [
-            run for run, at in runs.items() if at[layer].foreground[headline].sum() > 0.9 * cells
+            run
+            for run, at in runs.items()
+            if at[layer].foreground[headline].sum() > SATURATION * cells
         ]
         for layer in layers
     }

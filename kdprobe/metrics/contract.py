@@ -64,6 +64,15 @@ class Discarding:
     exact: int = 64  # a layer of at most so many outputs is differentiated exactly
     lam: float = 6.0  # the paper's weight of the entropy for ResNets; cancels in counts
 
+    def __post_init__(self) -> None:
+        if self.probes < 2:
+            raise UsageError(
+                f"setting discarding.probes is {self.probes}; wanted at least 2: "
+                "one probe alone does not show its error"
+            )
+        if self.lam <= 0:
+            raise UsageError(f"setting discarding.lam is {self.lam:g}; wanted a number above 0")
+
     @property
     def thresholds(self) -> tuple[float, ...]:
         """b and the sweep, ascending."""
@@ -101,6 +110,7 @@ class Metric:
     range: tuple[float, float]
     place: int  # on the page
     ask: Callable[..., Inquiry[Result]]
+    ranged: tuple[str, ...] = ()  # the fields of its values that `range` is about
 
     @property
     def definition(self) -> str:

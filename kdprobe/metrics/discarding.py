@@ -17,6 +17,7 @@ import numpy as np
 from kdprobe.errors import NotApplicable
 from kdprobe.metrics.contract import Array, Scope, Seen
 from kdprobe.probes.contract import Sight, sight
+from kdprobe.stats import mean_of_defined
 from kdprobe.study import Checkpoint, Run, Study
 
 UNIFORM_NOISE = 0.01  # standard deviation of the noise that sets the unit of feature change
@@ -51,12 +52,12 @@ def entropy_error(energy: Array, error: Array) -> Array:
 
 
 def background_level(h: Array, on: Array) -> Array:
-    """Hbar (...,): mean over images of the mean entropy off the object; h (..., n, g, g)."""
+    """Hbar (...,): mean over images of the mean entropy off the object; h (..., n, g, g).
+
+    Over the images that have a background and a live layer; NaN where none has.
+    """
     off = np.where(on, np.nan, h)
-    with np.errstate(invalid="ignore"):
-        per_image = np.nansum(off, axis=(-2, -1)) / np.maximum((~np.isnan(off)).sum((-2, -1)), 1)
-        alive = (~np.isnan(off)).any(axis=(-2, -1))
-        return np.asarray((per_image * alive).sum(-1) / np.maximum(alive.sum(-1), 1))
+    return mean_of_defined(mean_of_defined(off.reshape(*off.shape[:-2], -1)))
 
 
 def concepts(h: Array, level: Array, thresholds: Sequence[float]) -> Array:

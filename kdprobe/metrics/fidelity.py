@@ -80,6 +80,7 @@ def _percent(share: float | None) -> float | None:
     source="Stanton et al. 2021, arXiv:2106.05945, section 3",
     better="higher",
     range=(0.0, 1.0),
+    ranged=("agreement",),
     place=20,
 )
 def fidelity(study: Study, scope: Scope, *, images: int = 1000) -> Inquiry[Fidelities]:

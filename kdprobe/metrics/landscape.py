@@ -127,6 +127,7 @@ def _ground(steps: Array, line: Array) -> Ground:
     source="Li et al. 2018, arXiv:1712.09913, section 4",
     better="neither",
     range=(float("-inf"), float("inf")),
+    ranged=("line",),
     place=70,
 )
 def landscape(
@@ -166,7 +167,7 @@ def landscape(
     seen = yield [*lines.values(), *planes.values()]
     steps = next(iter(seen[line]["steps"] for line in lines.values()))
     return Landscape(
-        images=images,
+        images=int(seen[next(iter(lines.values()))]["images"]),
         steps=steps,
         runs={run.id: _ground(steps, seen[line]["loss"]) for run, line in lines.items()},
         roles=roles_of(study.runs),

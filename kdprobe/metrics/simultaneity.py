@@ -115,6 +115,7 @@ class Simultaneity:
     source="Cheng et al. 2020, arXiv:2003.03622, section 3.2",
     better="lower",
     range=(0.0, float("inf")),
+    ranged=("path", "path_all", "path_steps"),
     place=40,
 )
 def simultaneity(study: Study, scope: Scope) -> Inquiry[Simultaneity]:

@@ -110,6 +110,7 @@ class Stability:
     source="Cheng et al. 2020, arXiv:2003.03622, section 3.3",
     better="higher",
     range=(0.0, 1.0),
+    ranged=("ratio",),
     place=50,
 )
 def stability(study: Study, scope: Scope) -> Inquiry[Stability]:

@@ -26,9 +26,10 @@ from kdprobe.study import Checkpoint
 from kdprobe.taps import Tap, find_taps, flat, watch
 
 SMALLEST_BATCH = 4  # HSIC's n (n - 3) must be positive
+ROUNDING = 32  # units in the last place: a layer that varies less gives every image the same
 
 
-@probe("hsic", version=1)
+@probe("hsic", version=2)
 @torch.no_grad()
 def hsic(
     subjects: Sequence[Checkpoint],
@@ -40,11 +41,15 @@ def hsic(
 ) -> Mapping[str, Tensor]:
     """HSIC of `layers` of the first subject with `others` of the second, over batches of `batch`.
 
-    Returns cross (s, t), first (s,) and second (t,): HSIC between the layers, and with themselves.
+    Returns cross (s, t), first (s,) and second (t,): HSIC between the layers, and with themselves;
+    and images (), how many were looked at: a last, smaller batch is left out.
     """
     images = lens.images
-    if len(images) < SMALLEST_BATCH:
-        raise InputError(f"HSIC needs at least 4 images, got {len(images)}; raise --images")
+    if min(len(images), batch) < SMALLEST_BATCH:
+        raise InputError(
+            f"found {len(images)} images in batches of {batch}; HSIC wants at least "
+            f"{SMALLEST_BATCH} of each: raise cka.images and cka.batch"
+        )
     one, two = (lens.network(subject) for subject in subjects)
     taps, other_taps = find_taps(one.body, layers), find_taps(two.body, others)
     pixels = images.pixels.to(lens.device)
@@ -58,7 +63,7 @@ def hsic(
 
     parts = in_batches(part, whole, size)
     cross, first, second = (torch.stack(kind).mean(0).cpu() for kind in zip(*parts, strict=True))
-    return {"cross": cross, "first": first, "second": second}
+    return {"cross": cross, "first": first, "second": second, "images": torch.tensor(whole)}
 
 
 def centred_grams(network: Network, taps: Mapping[str, Tap], pixels: Tensor) -> Tensor:
@@ -69,8 +74,13 @@ def centred_grams(network: Network, taps: Mapping[str, Tap], pixels: Tensor) -> 
 
 
 def gram(features: Tensor) -> Tensor:
-    """(n, d) -> (n, n) inner products of the rows after their mean is taken off."""
+    """(n, d) -> (n, n) inner products of the rows after their mean is taken off.
+
+    All zero where the rows differ by no more than rounding, so that a constant layer is told apart.
+    """
     centred = features - features.mean(0)
+    noise = ROUNDING * torch.finfo(features.dtype).eps * features.abs().amax()
+    centred = centred * (centred.abs().amax() > noise)
     return centred @ centred.T
 
 

@@ -25,34 +25,43 @@ from kdprobe.study import Checkpoint
 Direction = dict[str, Tensor]
 
 
-@probe("slice_1d", version=1)
+@probe("slice_1d", version=2)
 @torch.no_grad()
 def slice_1d(
     subjects: Sequence[Checkpoint], lens: Lens, *, radius: float, points: int, directions: int
 ) -> Mapping[str, Tensor]:
-    """Returns steps (p,) in filter norms, and loss (r, p) in nats along each random direction."""
+    """Returns steps (p,) in filter norms, loss (r, p) in nats along each random direction, and
+    images (), how many the loss is a mean of.
+    """
     network = lens.network(subjects[0])
-    steps = torch.linspace(-radius, radius, points)
+    steps = steps_within(radius, points)
     chance = lens.generator(2)
     lines = [random_direction(network.body, chance) for _ in range(directions)]
     loss = loss_of(subjects[0], lens, network)
     places = [[(step, line)] for line in lines for step in steps.tolist()]
-    return {"steps": steps, "loss": walk(network, places, loss).view(directions, points)}
+    line = walk(network, places, loss).view(directions, points)
+    return {"steps": steps, "loss": line, "images": torch.tensor(len(lens.images))}
 
 
-@probe("slice_2d", version=1)
+@probe("slice_2d", version=2)
 @torch.no_grad()
 def slice_2d(
     subjects: Sequence[Checkpoint], lens: Lens, *, radius: float, points: int
 ) -> Mapping[str, Tensor]:
     """Returns steps (p,) in filter norms, and loss (p, p) in nats over a plane, rows = second."""
     network = lens.network(subjects[0])
-    steps = torch.linspace(-radius, radius, points)
+    steps = steps_within(radius, points)
     chance = lens.generator(3)
     one, two = (random_direction(network.body, chance) for _ in range(2))
     loss = loss_of(subjects[0], lens, network)
     places = [[(x, one), (y, two)] for y in steps.tolist() for x in steps.tolist()]
     return {"steps": steps, "loss": walk(network, places, loss).view(points, points)}
+
+
+def steps_within(radius: float, points: int) -> Tensor:
+    """(p,) even steps from -radius to radius; of an odd number the middle one is exactly 0."""
+    even = torch.linspace(-radius, radius, points)
+    return (even - even.flip(0)) / 2
 
 
 def random_direction(body: nn.Module, chance: torch.Generator) -> Direction:
