@@ -5,14 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 
-TINY = (
-    "data.arguments={train = 32, test = 48}",
-    "optimizer.batch_size=16",
-    "teacher.model.arguments={width = 3}",
-    "arms.baseline.model.arguments={width = 2}",
-    "arms.kd.model.arguments={width = 2}",
-    "arms.feature.model.arguments={width = 2}",
-)
+TINY = ("data.arguments={train = 32, test = 48}", "optimizer.batch_size=16")
 
 
 @pytest.fixture(scope="session")
