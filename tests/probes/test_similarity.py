@@ -29,11 +29,11 @@ def cka(seen: dict[str, Tensor]) -> np.ndarray:
 def song(x: np.ndarray, y: np.ndarray) -> float:
     """Unbiased HSIC of one batch as Song et al. 2012 write it, equation 4, linear kernel."""
     n, one = len(x), np.ones(len(x))
-    k, l = x @ x.T, y @ y.T
+    k, m = x @ x.T, y @ y.T
     np.fill_diagonal(k, 0)
-    np.fill_diagonal(l, 0)
-    whole = (one @ k @ one) * (one @ l @ one) / ((n - 1) * (n - 2))
-    return float((np.trace(k @ l) + whole - 2 / (n - 2) * (one @ k @ l @ one)) / (n * (n - 3)))
+    np.fill_diagonal(m, 0)
+    whole = (one @ k @ one) * (one @ m @ one) / ((n - 1) * (n - 2))
+    return float((np.trace(k @ m) + whole - 2 / (n - 2) * (one @ k @ m @ one)) / (n * (n - 3)))
 
 
 def features(body: nn.Module, layer: str, pixels: Tensor) -> np.ndarray:
@@ -100,7 +100,7 @@ def test_rotation_and_scale_leave_one(scale):
 def test_a_common_offset_a_thousand_times_the_spread_changes_nothing():
     data, values = noise_images(16), []
     for offset in (0.0, 1000.0):
-        one, two = turned(1.0, offset)
+        _, two = turned(1.0, offset)
         nets = {"one": network(net(0)), "two": network(two)}
         spread = nets["two"](data.pixels).std().item()
         assert offset == 0 or offset > 1000 * spread
