@@ -105,6 +105,7 @@ def test_an_unknown_ending(tmp_path):
         read_weights(tmp_path / "a.ckpt")
 
 
+@pytest.mark.filterwarnings("ignore:Detected pickle protocol")
 @pytest.mark.parametrize("way", ["pickle", "torch", "old torch", "nested"])
 def test_code_is_refused_and_not_run(tmp_path, way):
     marker, file = tmp_path / "ran", tmp_path / "a.pt"
