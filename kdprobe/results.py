@@ -147,7 +147,7 @@ def read_results(path: Path) -> Results:
     """
     file = path / "results.json" if path.is_dir() else path
     try:
-        text = file.read_text(encoding="utf-8")
+        text = file.read_bytes()  # what is not UTF-8 is found out below
     except OSError as error:
         raise InputError(
             f"found no results at {file} ({error.strerror}); wanted a results.json; "

@@ -179,11 +179,13 @@ def _judge_arm(
     values: Any = report.values
     runs, thresholds, headline = values["runs"], values["thresholds"], values["headline"]
     layers = list(runs[pairs[0][0]])
+    main = estimates(hypothesis, runs, pairs, layers, headline)
     sweep = {
-        b: estimates(hypothesis, runs, pairs, layers, index, draws=SWEEP_DRAWS)
+        b: main
+        if index == headline
+        else estimates(hypothesis, runs, pairs, layers, index, draws=SWEEP_DRAWS)
         for index, b in enumerate(thresholds)
     }
-    main = estimates(hypothesis, runs, pairs, layers, headline)
     images = len(hypothesis.parts[0].per_image(runs[pairs[0][0]][layers[0]], headline))
     found = []
     for layer in layers:
