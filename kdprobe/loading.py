@@ -25,28 +25,35 @@ class BrokenWeights(InputError):
 
 
 def build(entry: NetworkEntry, allowed: Collection[str] = ()) -> Network:
-    """The network of `entry` with fresh weights.
+    """The network of `entry` with fresh weights; torch's random state is kept.
 
     Raises:
         InputError: the factory's module is not in `allowed`, or does not give an nn.Module.
         UnknownName: no bundled network has such a name.
     """
-    if entry.factory:
-        make = _own_code(entry.factory, allowed)
-        try:
-            body = make(num_classes=entry.num_classes, **entry.arguments)
-        except TypeError as error:
-            raise InputError(
-                f"factory {entry.factory!r} does not take these settings: {error}; wanted "
-                "function(num_classes=..., and the network's arguments)"
-            ) from error
-        if not isinstance(body, nn.Module):
-            raise InputError(
-                f"factory {entry.factory!r} gave {type(body).__name__}; wanted a torch.nn.Module"
-            )
-    else:
-        body = make_body(entry.name, num_classes=entry.num_classes, **entry.arguments)
+    with torch.random.fork_rng(devices=[]):
+        body = _own_body(entry, allowed) if entry.factory else _bundled_body(entry)
     return Network(body, entry.mean, entry.std)
+
+
+def _bundled_body(entry: NetworkEntry) -> nn.Module:
+    return make_body(entry.name, num_classes=entry.num_classes, **entry.arguments)
+
+
+def _own_body(entry: NetworkEntry, allowed: Collection[str]) -> nn.Module:
+    make = _own_code(entry.factory, allowed)
+    try:
+        body = make(num_classes=entry.num_classes, **entry.arguments)
+    except TypeError as error:
+        raise InputError(
+            f"factory {entry.factory!r} does not take these settings: {error}; wanted "
+            "function(num_classes=..., and the network's arguments)"
+        ) from error
+    if not isinstance(body, nn.Module):
+        raise InputError(
+            f"factory {entry.factory!r} gave {type(body).__name__}; wanted a torch.nn.Module"
+        )
+    return body
 
 
 def load_network(
