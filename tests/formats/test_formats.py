@@ -1,6 +1,7 @@
 """Other people's checkpoints are read; broken ones are refused, and no code in them is run."""
 
 import pickle
+import random
 from pathlib import Path
 from typing import Any
 
@@ -81,6 +82,24 @@ def test_a_truncated_file(tmp_path, suffix, share):
     file.write_bytes(whole[: int(len(whole) * share)])
     with pytest.raises(InputError, match=r"is truncated or not a .*; copy it again or delete it"):
         read_weights(file)
+
+
+@pytest.mark.filterwarnings("ignore:Detected pickle protocol")
+@pytest.mark.parametrize("suffix", ["pt", "old.pt"])
+def test_a_damaged_torch_file_is_refused_whatever_its_bytes_lead_to(tmp_path, suffix):
+    chance, file, refused = random.Random(0), tmp_path / f"a.{suffix}", set()
+    torch.save(TENSORS, file, _use_new_zipfile_serialization=suffix == "pt")
+    whole = file.read_bytes()
+    for turn in range(400):
+        content = bytearray(whole)
+        for _ in range(chance.randint(1, 3)):
+            content[chance.randrange(len(content))] ^= 1 << chance.randrange(8)
+        file.write_bytes(content if turn % 4 else content[: chance.randrange(1, len(content))])
+        try:
+            read_weights(file)
+        except InputError as error:
+            refused.add(type(error.__cause__))
+    assert len(refused) > 2, "many kinds of errors were met"
 
 
 @pytest.mark.parametrize("suffix", ["safetensors", "pt"])
