@@ -25,7 +25,10 @@ def train_cohort(place: Place, cohort: Cohort, teacher: TeacherView | None) -> N
     learners = [_learner(place, cohort, run) for run in cohort.runs]
     state = place.folder / "state" / f"{cohort.name}.safetensors"
     over = load_state(state, learners)
-    resumed = {"after_epoch": over, **place.facts["environment"]} if over >= 0 else None
+    now = place.facts["environment"]
+    resumed = {"after_epoch": over, **now} if over >= 0 else None
+    if resumed:
+        records.warn_of_change(place.folder / cohort.runs[0].id, now)
     for learner in learners:
         folder, record = place.folder / learner.run.id, run_record(place, cohort, learner, teacher)
         records.write_run(folder, record, resumed=resumed)

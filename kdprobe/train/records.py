@@ -5,6 +5,7 @@ Under the study's folder: ``study.json``, ``recipe.json``, and for each run a fo
 """
 
 import json
+import logging
 import platform
 import shutil
 import subprocess
@@ -22,6 +23,8 @@ from kdprobe.train.learner import Learner
 from kdprobe.train.plan import Cohort, cohorts, data_entry
 from kdprobe.train.settings import Recipe
 from kdprobe.train.writing import append_line, write_json, write_tensors
+
+log = logging.getLogger("kdprobe")
 
 
 def environment(device: torch.device) -> dict[str, Any]:
@@ -121,10 +124,29 @@ def finished(folder: Path, cohort: Cohort) -> bool:
 def write_run(
     folder: Path, record: Mapping[str, Any], *, resumed: Mapping[str, Any] | None
 ) -> None:
-    """Replace the run.json of a run that now trains; earlier resumptions stay on record."""
+    """Write the run.json of a run that now trains; one that goes on keeps its first record."""
     file = folder / "run.json"
-    earlier = _read(file).get("resumed", []) if resumed and file.is_file() else []
-    write_json(file, {**record, "resumed": [*earlier, *([resumed] if resumed else [])]})
+    kept = _read(file) if resumed and file.is_file() else record
+    again = [resumed] if resumed else []
+    write_json(file, {**kept, "resumed": [*kept.get("resumed", []), *again]})
+
+
+def warn_of_change(folder: Path, now: Mapping[str, Any]) -> None:
+    """Log what differs between the environment that a run began in and `now`'s."""
+    file = folder / "run.json"
+    first = _read(file) if file.is_file() else now
+    changes = [
+        f"{key} {first.get(key)} then, {now[key]} now"
+        for key in ("threads", "device", "versions")
+        if first.get(key) != now[key]
+    ]
+    if changes:
+        log.warning(
+            "run %s goes on in another environment than it began in (%s): its weights may differ "
+            "in their last bits from those of uninterrupted training",
+            folder.name,
+            "; ".join(changes),
+        )
 
 
 def mark_finished(folder: Path) -> None:

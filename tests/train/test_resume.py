@@ -4,6 +4,7 @@ import errno
 import json
 import os
 import random
+import re
 import signal
 import subprocess
 import sys
@@ -103,7 +104,7 @@ def test_sigkill_at_random_steps_changes_nothing(tmp_path, trained, small):
     assert metrics(folder) == metrics(trained)
 
 
-def test_a_running_study_can_be_read_and_tells_its_resumption(tmp_path, small):
+def test_a_running_study_can_be_read_and_tells_its_resumption(tmp_path, small, caplog):
     def stop(event):
         if event.what == "seed0, epoch 2 of 2":
             raise KeyboardInterrupt
@@ -118,7 +119,27 @@ def test_a_running_study_can_be_read_and_tells_its_resumption(tmp_path, small):
     train("tiny", out=tmp_path, overrides=small)
     resumed = json.loads((tmp_path / "kd-seed0" / "run.json").read_text())["resumed"]
     assert [entry["after_epoch"] for entry in resumed] == [1]
+    assert not caplog.records, "the same environment"
     assert [line["epoch"] for line in metrics(tmp_path)["kd-seed0"]] == [0, 1, 2]
+
+
+def test_going_on_elsewhere_is_warned_of_and_the_first_record_stays(tmp_path, small, caplog):
+    def stop(event):
+        if event.what == "seed0, epoch 2 of 2":
+            raise KeyboardInterrupt
+
+    for threads in (1, 2, 1):
+        torch.set_num_threads(threads)
+        with pytest.raises(KeyboardInterrupt):
+            train("tiny", out=tmp_path, overrides=small, progress=stop)
+    told = [record.getMessage() for record in caplog.records]
+    assert len(told) == 1, "once for all runs of the cohort"
+    assert re.match(r"run \S+-seed0 goes on in another .* \(threads 1 then, 2 now\): its", told[0])
+    train("tiny", out=tmp_path, overrides=small)
+    record = json.loads((tmp_path / "kd-seed0" / "run.json").read_text())
+    assert record["threads"] == 1
+    assert [entry["threads"] for entry in record["resumed"]] == [2, 1, 1]
+    assert record["run"]["status"] == "finished"
 
 
 def test_a_state_of_other_networks_is_refused(tmp_path, small):
