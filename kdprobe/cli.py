@@ -4,6 +4,7 @@ Nothing heavy is imported here: each verb loads what it needs.
 """
 
 import errno
+import signal
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -166,6 +167,8 @@ def _names(text: str) -> tuple[str, ...]:
 
 def main() -> None:
     """Run the command line and end with one of the documented exit codes."""
+    if hasattr(signal, "SIGPIPE"):  # `kdprobe verify ... | head -1` ends as others do, not with 1
+        signal.signal(signal.SIGPIPE, signal.SIG_DFL)
     sys.exit(_guarded(cli))
 
 

@@ -235,6 +235,7 @@ def test_what_analyze_does_not_know(looked, study, words, told):
     ("words", "told"),
     [
         (["train", "tinny"], r"no recipe is called 'tinny'; did you mean 'tiny'\?"),
+        (["train", "xyzzy"], r"no recipe is called 'xyzzy'\. Known: "),
         (["train", "tiny", "--set", "optimizer.lrr=1"], r"optimizer\.lrr: .* did you mean 'lr'\?"),
         (["train", "tiny", "--device", "gpu"], "found device 'gpu'"),
         (["verify", ".", "--require", "H11"], r"no claim is called 'H11'; did you mean 'H1'\?"),
@@ -313,6 +314,16 @@ def test_stdout_that_is_full(monkeypatch):
     )
 
 
+@pytest.mark.skipif(not hasattr(signal, "SIGPIPE"), reason="pipes close so on Unix only")
+@pytest.mark.parametrize("words", [["list", "metrics"], ["list", "metrics", "--json"], ["--help"]])
+def test_a_reader_that_has_gone_is_no_failed_gate(words):
+    reader, writer = os.pipe()
+    os.close(reader)
+    ended = finished(spawn(*words, stdout=writer))
+    os.close(writer)
+    assert (ended.code, ended.err) == (-signal.SIGPIPE, "")
+
+
 def wait_for(found: Callable[[], bool], process: subprocess.Popen[str]) -> None:
     deadline = time.monotonic() + 60
     while not found() and process.poll() is None:
@@ -352,6 +363,9 @@ def test_training_that_is_interrupted_goes_on_to_the_same_weights(kdprobe, tmp_p
     whole = train_study("tiny", out=tmp_path / "whole", overrides=[w[6:] for w in SMALL])
     assert weights == {file: (whole / file).read_bytes() for file in weights}
     assert len(weights) == 21
+    again = kdprobe(*(word for word in words if word != "-q"))
+    assert (again.code, again.out) == (0, f"{out}\n")
+    assert again.err == "already finished: nothing to train; --out FOLDER trains it anew\n"
 
 
 def test_verify_is_a_gate(kdprobe, analysed, monkeypatch):

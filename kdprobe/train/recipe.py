@@ -64,9 +64,9 @@ def _read(name_or_path: str | Path) -> dict[str, Any]:
     if path.suffix != ".toml" and not path.is_file():
         if str(name_or_path) not in packaged_recipes():
             known = packaged_recipes()
+            near = did_you_mean(str(name_or_path), known) or "."
             raise UnknownName(
-                f"no recipe is called {str(name_or_path)!r}"
-                f"{did_you_mean(str(name_or_path), known)} Known: {', '.join(known)}, "
+                f"no recipe is called {str(name_or_path)!r}{near} Known: {', '.join(known)}, "
                 "or the path of a .toml file"
             )
         packaged = resources.files("kdprobe.train").joinpath("recipes", f"{name_or_path}.toml")
