@@ -77,7 +77,6 @@ def _fidelity() -> MetricReport:
         [table, forest],
         definition="agreement = mean[argmax s = argmax t];  KL = mean KL(p_t || p_s)",
         source="Stanton et al. 2021, arXiv:2106.05945",
-        better="higher",
         settings={"images": 1000, "split": "test"},
     )
 
@@ -92,7 +91,6 @@ def _accuracy() -> MetricReport:
         "Accuracy",
         "How good is each network?",
         [table],
-        better="higher",
         values={"runs": [{"run": run, "accuracy": share} for run, share in ACCURACY.items()]},
     )
 

@@ -86,6 +86,20 @@ def test_every_chapter_and_panel_stands_on_the_page(text, reader):
     assert reader.tags.count("img") == pictures == 90
 
 
+def test_a_direction_is_told_only_of_metrics_that_have_one(text):
+    found = {chapter.key: chapter.better for chapter in chapters(specimen())}
+    directed = {key: told for key, told in found.items() if told}
+    assert directed["metric-stability"] == "Higher is better."
+    assert directed["metric-simultaneity"] == "Lower is better."
+    assert not found["metric-accuracy"] + found["metric-fidelity"]
+    assert text.count("<dt>Direction</dt>") == len(directed)
+
+
+def test_no_more_is_said_of_a_baseline_than_is_known(text):
+    assert "trained without the teacher" in text
+    assert "same training" not in text
+
+
 def test_ids_are_unique_and_links_lead_somewhere(reader):
     assert len(reader.ids) == len(set(reader.ids))
     anchors = {load[1:] for load in reader.loads if load.startswith("#")}

@@ -41,6 +41,12 @@ def test_every_chapter_and_figure_is_there(content):
         assert f"Figure{number}:{panel.title}".replace(" ", "") in text
 
 
+def test_a_direction_is_told_only_of_metrics_that_have_one(content):
+    told = [chapter.better for chapter in chapters(specimen()) if chapter.better]
+    assert len(told) >= 2
+    assert words(content).count("isbetter.") == len(told)
+
+
 def test_headline_numbers_stand_in_the_pdf(content):
     text = words(content)
     for number in ("92.3%", "86.2%", "+4.5points", "8supported", "+4.0[+2.0,+6.0]"):
