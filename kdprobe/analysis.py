@@ -8,7 +8,7 @@ conclude  the metrics reckon from the store, the claims judge the metrics
 
 import logging
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -17,14 +17,13 @@ import torch
 
 from kdprobe.claims.contract import judge
 from kdprobe.device import choose_device
-from kdprobe.errors import InputError, NotApplicable, UsageError
+from kdprobe.errors import InputError, NotApplicable
 from kdprobe.executors.contract import EXECUTORS, Task
 from kdprobe.executors.contract import perform as see
-from kdprobe.loading import build
+from kdprobe.loading import build, code_digest
 from kdprobe.metrics.contract import (
     METRICS,
     Array,
-    Discarding,
     Inquiry,
     Metric,
     Result,
@@ -32,35 +31,18 @@ from kdprobe.metrics.contract import (
     Telling,
     as_values,
     conclude,
-    must_be_like,
 )
 from kdprobe.probes.contract import Sight
 from kdprobe.probes.lens import test_images
-from kdprobe.registry import did_you_mean
+from kdprobe.request import Request, chosen_metrics, scope_of
 from kdprobe.results import MetricReport, Problem, Results, RunSummary, StudySummary
 from kdprobe.soundness import check
 from kdprobe.store import Store, digest_of
 from kdprobe.study import Checkpoint, Run, Study
-from kdprobe.taps import find_taps
 
 log = logging.getLogger("kdprobe")
 
-MOST_SEEDS = 1 << 32
-CONCEPT_LAYERS = 3  # by default: the last taps of a network
-
-
-@dataclass(frozen=True)
-class Request:
-    """What the user asks of an analysis."""
-
-    metrics: tuple[str, ...] = ()  # empty: all
-    layers: tuple[str, ...] = ()  # empty: the last stage, the pooled features, the logits
-    images: int = 128
-    device: str = "auto"
-    seed: int = 0
-    settings: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)  # metric -> setting
-    allowed: frozenset[str] = frozenset()  # modules whose code may be run
-    executor: str = "local"
+KEPT_IN_MEMORY = 32  # sights read from the store
 
 
 @dataclass
@@ -100,17 +82,19 @@ def plan(study: Study, request: Request, store: Path) -> Plan:
         InputError: a checkpoint is broken or fits no network, a layer is unknown, or the networks
             have other classes than the data.
     """
-    chosen = _chosen_metrics(request)
+    chosen = chosen_metrics(request)
     device = choose_device(request.device)
     EXECUTORS[request.executor]
     sound, problems = check(study, request.allowed)
     images = test_images(sound.data, request.allowed)
-    scope = _scope(sound, request, images.classes, images.objects is not None)
+    scope = scope_of(sound, request, images)
     questions = [_question(metric, settings, sound, scope) for metric, settings in chosen]
     digest = digest_of([images.digest(), request.seed])
+    around = {"seed": request.seed, "on": device.type, "torch": torch.__version__}
+    around["code"] = code_digest(sound, request.allowed)
     tasks = {}
     for wanted in (sight for question in questions for sight in question.sights):
-        described = {"sight": wanted.described(digest), "seed": request.seed, "on": device.type}
+        described = {"sight": wanted.described(digest), **around}
         tasks[wanted] = Task(
             key=digest_of(described),
             sight=wanted,
@@ -148,7 +132,7 @@ class Sightings(Mapping[Sight, Mapping[str, Array]]):
 
     def __init__(self, tasks: Mapping[Sight, Task], store: Store) -> None:
         self._tasks, self._store = tasks, store
-        self._read: dict[Sight, Mapping[str, Array]] = {}
+        self._read: dict[Sight, Mapping[str, Array]] = {}  # the last ones that were asked for
 
     def __getitem__(self, wanted: Sight) -> Mapping[str, Array]:
         if wanted not in self._read:
@@ -163,6 +147,8 @@ class Sightings(Mapping[Sight, Mapping[str, Array]]):
                     f"the store lost '{wanted.title}' while it was being read; "
                     "run the same command again"
                 )
+            if len(self._read) >= KEPT_IN_MEMORY:
+                self._read.pop(next(iter(self._read)))
             self._read[wanted] = found
         return self._read[wanted]
 
@@ -171,64 +157,6 @@ class Sightings(Mapping[Sight, Mapping[str, Array]]):
 
     def __len__(self) -> int:
         return len(self._tasks)
-
-
-def _chosen_metrics(request: Request) -> list[tuple[Metric, dict[str, Any]]]:
-    """The metrics to run, with their settings; all faults of the names come from the catalogue."""
-    metrics = [METRICS[key] for key in request.metrics] if request.metrics else METRICS.values()
-    for key in request.settings:
-        if key != "discarding" and key not in METRICS:
-            known = ["discarding", *METRICS]
-            raise UsageError(
-                f"--set {key}.…: no metric is called {key!r}"
-                f"{did_you_mean(key, known) or '.'} Known: {', '.join(known)}"
-            )
-    return [(m, m.with_defaults(request.settings.get(m.key, {}))) for m in metrics]
-
-
-def _discarding(request: Request) -> Discarding:
-    changes = dict(request.settings.get("discarding", {}))
-    known = {name: getattr(Discarding(), name) for name in Discarding.__dataclass_fields__}
-    for name, value in changes.items():
-        if name not in known:
-            raise UsageError(
-                f"--set discarding.{name}={value}: wanted one of "
-                + ", ".join(f"{key} (now {now})" for key, now in known.items())
-            )
-        must_be_like(f"discarding.{name}", value, known[name])
-    if "sweep" in changes:
-        changes["sweep"] = tuple(changes["sweep"])
-    return Discarding(**changes)
-
-
-def _scope(study: Study, request: Request, classes: tuple[str, ...], has_masks: bool) -> Scope:
-    bodies = {run.id: build(run.last.network, request.allowed).body for run in study.runs}
-    own = {name: tuple(getattr(body, "taps", {"logits": None})) for name, body in bodies.items()}
-    shared = [tap for tap in own[study.runs[0].id] if all(tap in taps for taps in own.values())]
-    layers = request.layers or tuple(shared[-CONCEPT_LAYERS:]) or ("logits",)
-    for body in bodies.values():
-        find_taps(body, layers)
-    for run in study.runs:
-        if run.last.network.num_classes != len(classes):
-            raise InputError(
-                f"run {run.id!r} has {run.last.network.num_classes} classes, data set "
-                f"{study.data.name or study.data.factory!r} has {len(classes)}; analyse it on the "
-                "data that it was trained for"
-            )
-    if request.images < 1:
-        raise UsageError(f"found --images {request.images}; wanted at least 1")
-    if not 0 <= request.seed < MOST_SEEDS:
-        raise UsageError(f"found --seed {request.seed}; wanted 0 to {MOST_SEEDS - 1}")
-    return Scope(
-        layers=layers,
-        images=request.images,
-        dataset=study.data.name or study.data.factory,
-        classes=classes,
-        has_masks=has_masks,
-        similarity_layers=own,
-        seed=request.seed,
-        discarding=_discarding(request),
-    )
 
 
 def _question(metric: Metric, settings: dict[str, Any], study: Study, scope: Scope) -> Question:

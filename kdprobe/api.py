@@ -1,6 +1,8 @@
 """The main job as one call: a study folder in, results and report out."""
 
+import json
 import logging
+import shlex
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -8,10 +10,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from kdprobe.analysis import Plan, Request, concluded, perform, plan, provenance_of
+from kdprobe.analysis import Plan, concluded, perform, plan, provenance_of
 from kdprobe.executors.contract import Task
 from kdprobe.files import told, write_whole
 from kdprobe.report import write_report, write_tables
+from kdprobe.request import Request
 from kdprobe.results import Results
 from kdprobe.store import Store
 from kdprobe.study import Study, load_study
@@ -126,17 +129,19 @@ def _see(planned: Plan, store: Store, progress: Progress) -> None:
 
 
 def command_of(planned: Plan) -> str:
-    """The command that makes the same results, with every choice spelled out."""
+    """The command that makes the same results, every choice spelled out; STUDY is the folder."""
     request, scope = planned.request, planned.scope
-    words = ["kdprobe analyze", planned.study.name]
+    words = ["kdprobe", "analyze", "STUDY"]
     if request.metrics:
-        words.append(f"--metrics {','.join(request.metrics)}")
-    words += [f"--layers {','.join(scope.layers)}", f"--images {scope.images}"]
-    words += [f"--device {planned.device}", f"--seed {scope.seed}"]
+        words += ["--metrics", ",".join(request.metrics)]
+    words += ["--layers", ",".join(scope.layers), "--images", str(scope.images)]
+    words += ["--device", str(planned.device), "--seed", str(scope.seed)]
     for metric, changes in request.settings.items():
-        words += [f"--set {metric}.{name}={value}" for name, value in changes.items()]
-    words += [f"--allow-code {module}" for module in sorted(request.allowed)]
-    return " ".join(words)
+        for name, value in changes.items():
+            words += ["--set", f"{metric}.{name}={json.dumps(value)}"]
+    for module in sorted(request.allowed):
+        words += ["--allow-code", module]
+    return shlex.join(words)
 
 
 class LogFile(logging.FileHandler):

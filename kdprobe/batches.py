@@ -7,6 +7,8 @@ from typing import TypeVar
 import torch
 from torch import Tensor, nn
 
+from kdprobe.errors import InputError
+
 T = TypeVar("T")
 log = logging.getLogger("kdprobe")
 
@@ -44,7 +46,8 @@ def rows_that_fit(network: nn.Module, image: Tensor) -> int:
 def in_batches(work: Callable[[slice], T], total: int, size: int) -> list[T]:
     """Call `work` on consecutive slices of at most `size`; halve `size` when memory runs out.
 
-    Raises the out-of-memory error itself when not even one row fits.
+    Raises:
+        InputError: not even one row fits.
     """
     done: list[T] = []
     start = 0
@@ -53,8 +56,13 @@ def in_batches(work: Callable[[slice], T], total: int, size: int) -> list[T]:
             done.append(work(slice(start, min(start + size, total))))
             start += size
         except (torch.OutOfMemoryError, RuntimeError, MemoryError) as error:
-            if size == 1 or not _out_of_memory(error):
+            if not _out_of_memory(error):
                 raise
+            if size == 1:
+                raise InputError(
+                    "found too little memory for one image; wanted room for its forward and "
+                    "backward pass: choose later layers, fewer probes, or another device"
+                ) from error
             size = max(1, size // 2)
             log.warning("out of memory: going on with batches of %d", size)
             if torch.cuda.is_available():

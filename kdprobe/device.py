@@ -1,6 +1,7 @@
 """Where does it run?  A name such as ``auto`` or ``cuda:1`` becomes a device that is there."""
 
-from contextlib import AbstractContextManager
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import torch
 
@@ -31,9 +32,15 @@ def choose_device(name: str = "auto") -> torch.device:
     return device
 
 
-def repeatable() -> AbstractContextManager[None]:
-    """Inside, a GPU's convolutions are deterministic and in full float32, as a CPU's are."""
-    flags: AbstractContextManager[None] = torch.backends.cudnn.flags(
-        enabled=True, benchmark=False, deterministic=True, allow_tf32=False
-    )
-    return flags
+@contextmanager
+def repeatable() -> Iterator[None]:
+    """Inside, a GPU computes in full float32, and convolutions always in the same order."""
+    before = torch.backends.cuda.matmul.allow_tf32
+    torch.backends.cuda.matmul.allow_tf32 = False
+    try:
+        with torch.backends.cudnn.flags(
+            enabled=True, benchmark=False, deterministic=True, allow_tf32=False
+        ):
+            yield
+    finally:
+        torch.backends.cuda.matmul.allow_tf32 = before

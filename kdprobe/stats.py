@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 Array = NDArray[np.float64]
 Statistic = Callable[[Array], Array]  # (..., n) images of one seed -> (...)
 
-DRAWS = 2000
+DRAWS = 1000
 CHUNK = 250  # draws at a time: bounds the memory
 
 
@@ -47,41 +47,65 @@ def variance_of_defined(values: Array) -> Array:
 def paired_bootstrap(
     student: Array, baseline: Array, statistic: Statistic, *, seed: int = 0, draws: int = DRAWS
 ) -> Difference:
-    """The difference of a statistic, averaged over seeds, with a hierarchical bootstrap.
+    """The difference of a statistic, averaged over seeds, with error bars over seeds and images.
 
-    Every draw takes seeds with replacement and, inside each, images with replacement; student and
-    baseline share both. With one seed only the images vary.
+    Every draw takes seeds with replacement, and images with replacement; student and baseline share
+    both, and so do all seeds, which are measured on the same images (Owen 2007, the pigeonhole
+    bootstrap). Few seeds make a bootstrap too sure of itself, so its standard error is at least
+    that of the seeds' own effects, and the interval and p-value are Student's with r - 1 degrees
+    of freedom. With one seed only the images vary, and the degrees of freedom are theirs.
 
     Args:
         student: (r, n) one number an image, row by seed; NaN where it is not defined.
-        baseline: (r, n) the same seeds and images.
+        baseline: (r, n) the same seeds and images. An image that is not defined on one side is
+            left out of both.
         statistic: of the images of one seed, e.g. `mean_of_defined`; works on the last axis.
 
     Returns:
-        The effect, its 95% percentile interval, and the two-sided bootstrap p-value.
+        The effect, its 95% interval and two-sided p-value, and how many images were defined.
     """
     if student.shape != baseline.shape or student.ndim != 2 or student.size == 0:
         raise ValueError(
             f"found samples of shapes {student.shape} and {baseline.shape}; wanted the same (r, n)"
         )
-    seeds, images = student.shape
-    effect = float(np.mean(statistic(student) - statistic(baseline)))
+    undefined = np.isnan(student) | np.isnan(baseline)
+    ours, theirs = (np.where(undefined, np.nan, side) for side in (student, baseline))
+    effects = statistic(ours) - statistic(theirs)
+    seeds, images = len(student), int((~undefined).any(0).sum())
+    effect = float(effects.mean())
+    if np.isnan(effect):
+        return Difference(effect, effect, effect, 1.0, seeds, images)
+    error = _bootstrap_error(ours, theirs, statistic, seed, draws)
+    if seeds > 1:
+        error = max(error, float(effects.std(ddof=1)) / seeds**0.5)
+    return _student(effect, error, seeds - 1 if seeds > 1 else max(images - 1, 1), seeds, images)
+
+
+def _bootstrap_error(
+    ours: Array, theirs: Array, statistic: Statistic, seed: int, draws: int
+) -> float:
+    """Standard deviation of the effect over draws of seeds and images."""
+    seeds, images = ours.shape
     chance = np.random.default_rng(seed)
     found = []
     for start in range(0, draws, CHUNK):
         count = min(CHUNK, draws - start)
         which = chance.integers(seeds, size=(count, seeds, 1))
-        drawn = chance.integers(images, size=(count, seeds, images))
-        differences = statistic(student[which, drawn]) - statistic(baseline[which, drawn])
-        found.append(differences.mean(axis=1))
+        drawn = chance.integers(images, size=(count, 1, images))
+        found.append((statistic(ours[which, drawn]) - statistic(theirs[which, drawn])).mean(1))
     values = np.concatenate(found)
-    values = values[~np.isnan(values)]
-    if np.isnan(effect) or len(values) == 0:
-        return Difference(float("nan"), float("nan"), float("nan"), 1.0, seeds, images)
-    low, high = np.quantile(values, [0.025, 0.975])
-    tail = min((values <= 0).sum(), (values >= 0).sum())
-    p = min(1.0, 2 * (int(tail) + 1) / (len(values) + 1))
-    return Difference(effect, float(low), float(high), p, seeds, images)
+    return float(values[~np.isnan(values)].std())
+
+
+def _student(effect: float, error: float, freedom: int, seeds: int, images: int) -> Difference:
+    """Interval and p-value by Student's t; an effect without any error is certain."""
+    from scipy.special import stdtr, stdtrit
+
+    if error == 0:
+        return Difference(effect, effect, effect, float(effect == 0), seeds, images)
+    reach = float(stdtrit(freedom, 0.975)) * error
+    p = 2 * float(stdtr(freedom, -abs(effect) / error))
+    return Difference(effect, effect - reach, effect + reach, p, seeds, images)
 
 
 def holm(p_values: Sequence[float]) -> list[float]:

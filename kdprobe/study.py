@@ -18,6 +18,7 @@ from typing import Literal, TypeVar
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError, model_validator
 
 from kdprobe.errors import InputError
+from kdprobe.pairing import pairs_by_arm
 
 Role = Literal["teacher", "baseline", "student"]
 M = TypeVar("M", bound="Entry")
@@ -203,10 +204,19 @@ class Study:
         grids = [set(run.epochs) for run in self.baselines + self.students]
         return tuple(sorted(set.intersection(*grids))) if grids else ()
 
+    def final(self, run: Run) -> Checkpoint:
+        """The checkpoint at which `run` is compared: of the last epoch that all learners share.
+
+        Its own last one for the teacher, and where learners share no epoch.
+        """
+        epochs = self.common_epochs()
+        if run.role == "teacher" or not epochs:
+            return run.last
+        return run.at(epochs[-1:])[0]
+
     def pairs(self) -> tuple[tuple[Run, Run], ...]:
         """(student, baseline) of the same seed, over all student arms."""
-        by_seed = {run.seed: run for run in self.baselines}
-        return tuple((run, by_seed[run.seed]) for run in self.students if run.seed in by_seed)
+        return tuple(pair for pairs in pairs_by_arm(self.runs).values() for pair in pairs)
 
 
 def load_study(folder: str | Path) -> Study:
@@ -271,6 +281,13 @@ def _refuse_doubles(entry: StudyEntry, folder: Path) -> None:
     double = next((name for name in ids if ids.count(name) > 1), None)
     if double is not None:
         raise InputError(f"{folder}: two runs are called {double!r}; give each run its own id")
+    twins = [(run.arm or run.role, run.seed) for run in entry.runs if run.seed is not None]
+    twin = next((key for key in twins if twins.count(key) > 1), None)
+    if twin is not None:
+        raise InputError(
+            f"{folder}: two runs of arm {twin[0]!r} have seed {twin[1]}; runs of an arm differ by "
+            "their seed: give each its own, or its own arm"
+        )
     teachers = [run.id for run in entry.runs if run.role == "teacher"]
     if len(teachers) > 1:
         raise InputError(

@@ -27,14 +27,18 @@ class Tap:
     weights: str = ""  # module path of the parameters that make this output; "" = all of them
 
 
+def named_taps(model: nn.Module) -> dict[str, Tap]:
+    """The network's own taps, from input to output; every network has its output, the logits."""
+    return dict(getattr(model, "taps", {})) or {"logits": Tap("", "raw")}
+
+
 def find_taps(model: nn.Module, names: Sequence[str]) -> dict[str, Tap]:
     """The taps called `names`, in that order.
 
     Raises:
         UnknownName: a name is neither one of the network's own taps nor a module path.
     """
-    own: Mapping[str, Tap] = getattr(model, "taps", {})
-    modules = dict(model.named_modules())
+    own, modules = named_taps(model), dict(model.named_modules())
     found = {}
     for name in names:
         if name in own:
@@ -50,28 +54,47 @@ def find_taps(model: nn.Module, names: Sequence[str]) -> dict[str, Tap]:
     return found
 
 
-@contextmanager
-def watch(model: nn.Module, taps: Mapping[str, Tap]) -> Iterator[dict[str, Tensor]]:
-    """Lend a dictionary that every forward pass of `model` fills with the taps' outputs.
+class Outputs(dict[str, Tensor]):
+    """Outputs of one forward pass by tap; a layer that the pass did not call is an InputError."""
 
-    The tensors stay in the autograd graph; detach them where no gradient is wanted.
-    """
-    seen: dict[str, Tensor] = {}
-    modules = dict(model.named_modules())
-    handles = []
+    def __missing__(self, name: str) -> Tensor:
+        raise InputError(
+            f"layer {name!r} is not called on these images; choose one that is, see "
+            "'kdprobe inspect'"
+        )
 
-    def record(name: str, output: object) -> None:
+    def record(self, name: str, output: object) -> None:
+        """Keep a copy of what the tap called `name` put out."""
         if not isinstance(output, Tensor):
             raise InputError(
                 f"layer {name!r} returns {type(output).__name__}, wanted one tensor; "
                 "choose a module inside it"
             )
-        seen[name] = output.clone()
+        if name in self:
+            raise InputError(
+                f"layer {name!r} is called more than once in a forward pass, so its output is "
+                "ambiguous; choose the module around it"
+            )
+        self[name] = output.clone()
 
+
+@contextmanager
+def watch(model: nn.Module, taps: Mapping[str, Tap]) -> Iterator[Outputs]:
+    """Lend a dictionary that every forward pass of `model` fills anew with the taps' outputs.
+
+    The tensors stay in the autograd graph; detach them where no gradient is wanted.
+
+    Raises:
+        InputError: a layer puts out no tensor, is called twice in a pass, or (when its output is
+            asked for) not at all.
+    """
+    seen = Outputs()
+    modules = dict(model.named_modules())
+    handles = [model.register_forward_pre_hook(lambda module, inputs: seen.clear())]
     try:
         for name, tap in taps.items():
             hook = modules[tap.path].register_forward_hook(
-                lambda module, inputs, output, name=name: record(name, output)
+                lambda module, inputs, output, name=name: seen.record(name, output)
             )
             handles.append(hook)
         yield seen

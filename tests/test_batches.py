@@ -7,6 +7,7 @@ import torch
 from torch import nn
 
 from kdprobe.batches import CPU_BUDGET, CPU_ROWS, in_batches, rows_that_fit
+from kdprobe.errors import InputError
 
 OUT = torch.OutOfMemoryError("CUDA out of memory")
 
@@ -72,7 +73,7 @@ def test_all_ways_of_running_out(error):
 def test_other_errors_and_single_rows_are_raised():
     with pytest.raises(RuntimeError, match="shapes"):
         in_batches(small_memory(2, RuntimeError("shapes differ")), 5, 4)
-    with pytest.raises(torch.OutOfMemoryError):
+    with pytest.raises(InputError, match="too little memory for one image"):
         in_batches(small_memory(0), 5, 4)
 
 

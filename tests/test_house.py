@@ -11,14 +11,14 @@ import pytest
 
 HOUSE = Path(__file__).parents[1] / "kdprobe"
 FLOORS = (
-    {"errors", "panels", "restore", "files"},
+    {"errors", "panels", "restore", "files", "pairing"},
     {"registry", "results", "taps", "device", "batches", "store"},
     {"formats", "models", "datasets"},
     {"study", "loading", "soundness"},
     {"probes", "train", "stats"},
     {"metrics", "claims"},
     {"executors"},
-    {"analysis"},
+    {"request", "analysis"},
     {"report"},
     {"api", "commands", "cli", "__init__"},
 )

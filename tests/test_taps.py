@@ -51,7 +51,7 @@ def test_an_unknown_layer_is_answered_with_the_nearest(model: Small) -> None:
         UnknownName, match=r"no layer 'stagel'; did you mean 'stage1'\? wanted stage1"
     ):
         find_taps(model, ["stagel"])
-    with pytest.raises(UnknownName, match="no layer '#'; wanted a module path"):
+    with pytest.raises(UnknownName, match="no layer '#'; wanted logits, a module path"):
         find_taps(nn.Linear(1, 1), ["#"])
 
 
@@ -109,3 +109,42 @@ def test_shapes_leave_the_network_as_they_found_it(model: Small, training: bool)
     assert shapes(model, model.taps, torch.rand(9, 3)) == {"stage1": (4,), "logits": (2,)}
     assert model.training is training
     assert hooks(model) == 0
+
+
+def test_a_network_without_taps_of_its_own_has_its_logits() -> None:
+    body = nn.Sequential(nn.Linear(3, 2), nn.ReLU())
+    x = torch.randn(4, 3)
+    with watch(body, find_taps(body, ["logits", "0"])) as seen:
+        answer = body(x)
+    assert torch.equal(seen["logits"], answer)
+    assert torch.equal(seen["0"], body[0](x))
+
+
+def test_a_layer_that_is_not_called_or_called_twice_is_refused() -> None:
+    class Odd(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.idle, self.busy = nn.Linear(3, 3), nn.Linear(3, 3)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            out: torch.Tensor = self.busy(self.busy(x))
+            return out
+
+    body, x = Odd(), torch.randn(2, 3)
+    with watch(body, find_taps(body, ["idle"])) as seen:
+        body(x)
+        with pytest.raises(InputError, match="'idle' is not called on these images"):
+            seen["idle"]
+    with (
+        pytest.raises(InputError, match="'busy' is called more than once"),
+        watch(body, find_taps(body, ["busy"])),
+    ):
+        body(x)
+
+
+def test_every_pass_is_seen_anew() -> None:
+    body = nn.Sequential(nn.Linear(3, 2))
+    with watch(body, find_taps(body, ["0"])) as seen:
+        body(torch.ones(1, 3))
+        second = body(torch.zeros(5, 3))
+    assert torch.equal(seen["0"], second)

@@ -5,8 +5,9 @@
     H3  rho(S) > rho(B)
 
 S a distilled student, B the baseline of the same seed, judged per layer and student arm by a
-bootstrap paired over seeds and images, Holm-adjusted over layers. The paper judges by eye, one
-seed, row by row; here a claim holds when all its parts are significant.
+bootstrap paired over seeds and images, Holm-adjusted over layers, from three seeds on. The paper
+judges by eye, one seed, row by row; here a claim holds when all its parts are significant, and is
+contradicted when one is significant the other way.
 
 Source: Cheng et al. 2020, arXiv:2003.03622, section 3.
 
@@ -21,6 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kdprobe.claims.contract import claim
+from kdprobe.pairing import pairs_by_arm
 from kdprobe.results import Estimate, MetricReport, Outcome, Results, SweepPoint, Verdict
 from kdprobe.stats import (
     Difference,
@@ -35,7 +37,7 @@ from kdprobe.stats import (
 Array = NDArray[np.float64]
 Layer = Mapping[str, Any]  # the values of one run at one layer
 SOURCE = "Cheng et al. 2020, arXiv:2003.03622"
-SWEEP_DRAWS = 500
+SEEDS = 3  # fewer do not show how much training runs differ
 
 
 @dataclass(frozen=True)
@@ -135,13 +137,9 @@ def quantification(results: Results) -> list[Verdict]:
 
 
 def seed_pairs(results: Results) -> dict[str, list[tuple[str, str]]]:
-    """(student, baseline) runs of equal seed, by student arm."""
-    baselines = {run.seed: run.id for run in results.study.runs if run.role == "baseline"}
-    pairs: dict[str, list[tuple[str, str]]] = {}
-    for run in results.study.runs:
-        if run.role == "student" and run.seed in baselines:
-            pairs.setdefault(run.arm, []).append((run.id, baselines[run.seed]))
-    return pairs
+    """Ids of (student, baseline) of equal seed, by student arm."""
+    pairs = pairs_by_arm(results.study.runs)
+    return {arm: [(ours.id, base.id) for ours, base in found] for arm, found in pairs.items()}
 
 
 def _student_arms(results: Results) -> list[str]:
@@ -156,7 +154,10 @@ def _why_not(
     if report.status == "not applicable":
         return report.reason
     if not pairs:
-        return "needs a baseline of the same seed for at least one student; found none"
+        return (
+            "needs a baseline of the same seed for at least one student; found none: "
+            "give every run its seed in the manifest"
+        )
     return ""
 
 
@@ -179,18 +180,13 @@ def _judge_arm(
     values: Any = report.values
     runs, thresholds, headline = values["runs"], values["thresholds"], values["headline"]
     layers = list(runs[pairs[0][0]])
-    main = estimates(hypothesis, runs, pairs, layers, headline)
-    sweep = {
-        b: main
-        if index == headline
-        else estimates(hypothesis, runs, pairs, layers, index, draws=SWEEP_DRAWS)
-        for index, b in enumerate(thresholds)
-    }
-    images = len(hypothesis.parts[0].per_image(runs[pairs[0][0]][layers[0]], headline))
+    by_b = [estimates(hypothesis, runs, pairs, layers, index) for index in range(len(thresholds))]
+    main, images = by_b[headline]
     found = []
     for layer in layers:
         points = tuple(
-            SweepPoint(b=b, outcome=conjunction(at[layer], len(pairs))) for b, at in sweep.items()
+            SweepPoint(b=b, outcome=conjunction(at[layer], len(pairs)))
+            for b, (at, _) in zip(thresholds, by_b, strict=True)
         )
         decided = conjunction(main[layer], len(pairs))
         found.append(
@@ -204,7 +200,7 @@ def _judge_arm(
                 reason=_reason(main[layer], len(pairs)),
                 estimates=tuple(main[layer]),
                 seeds=len(pairs),
-                images=images,
+                images=images[layer],
                 sweep=points,
                 robust=all(point.outcome == decided for point in points),
             )
@@ -218,16 +214,29 @@ def estimates(
     pairs: Sequence[tuple[str, str]],
     layers: Sequence[str],
     b: int,
-    draws: int = 2000,
-) -> dict[str, list[Estimate]]:
-    """Every part of a hypothesis at every layer, p-values adjusted over the layers."""
+) -> tuple[dict[str, list[Estimate]], dict[str, int]]:
+    """Every part of a hypothesis at every layer, and the least number of images it rests on.
+
+    A hypothesis holds when all its parts hold, so for support p-values are adjusted over the layers
+    alone; it is contradicted by any one part, so for that they are adjusted over parts and layers.
+    """
+    differences = {
+        (part, layer): _difference(part, runs, pairs, layer, b)
+        for part in hypothesis.parts
+        for layer in layers
+    }
+    over_all = holm([difference.p_value for difference in differences.values()])
+    everywhere = dict(zip(differences, over_all, strict=True))
     found: dict[str, list[Estimate]] = {layer: [] for layer in layers}
     for part in hypothesis.parts:
-        differences = [_difference(part, runs, pairs, layer, b, draws) for layer in layers]
-        adjusted = holm([difference.p_value for difference in differences])
-        for layer, difference, p in zip(layers, differences, adjusted, strict=True):
-            found[layer].append(_estimate(part, difference, p))
-    return found
+        adjusted = holm([differences[part, layer].p_value for layer in layers])
+        for layer, p in zip(layers, adjusted, strict=True):
+            difference = differences[part, layer]
+            found[layer].append(_estimate(part, difference, p, everywhere[part, layer]))
+    images = {
+        layer: min(differences[part, layer].images for part in hypothesis.parts) for layer in layers
+    }
+    return found, images
 
 
 def _difference(
@@ -236,15 +245,17 @@ def _difference(
     pairs: Sequence[tuple[str, str]],
     layer: str,
     b: int,
-    draws: int,
 ) -> Difference:
     student = np.stack([part.per_image(runs[s][layer], b) for s, _ in pairs])
     baseline = np.stack([part.per_image(runs[base][layer], b) for _, base in pairs])
-    return paired_bootstrap(student, baseline, part.statistic, draws=draws)
+    return paired_bootstrap(student, baseline, part.statistic)
 
 
-def _estimate(part: Part, difference: Difference, p: float) -> Estimate:
+def _estimate(part: Part, difference: Difference, p: float, p_against: float) -> Estimate:
     defined = bool(np.isfinite(difference.effect))
+    found = outcome(difference.effect, p, part.wanted) if defined else "undecided"
+    if found == "contradicted":
+        found = outcome(difference.effect, p_against, part.wanted)
     return Estimate(
         quantity=part.quantity,
         effect=difference.effect if defined else None,
@@ -252,14 +263,14 @@ def _estimate(part: Part, difference: Difference, p: float) -> Estimate:
         high=difference.high if defined else None,
         p_value=p if defined else None,
         wanted=part.wanted,
-        outcome=outcome(difference.effect, p, part.wanted) if defined else "undecided",
+        outcome=found,
     )
 
 
 def conjunction(parts: Sequence[Estimate], seeds: int) -> Outcome:
-    """All parts supported, one contradicted, or neither; one seed decides nothing."""
+    """All parts supported, one contradicted, or neither; too few seeds decide nothing."""
     outcomes = [part.outcome for part in parts]
-    if seeds < 2:
+    if seeds < SEEDS:
         return "undecided"
     if "contradicted" in outcomes:
         return "contradicted"
@@ -268,8 +279,10 @@ def conjunction(parts: Sequence[Estimate], seeds: int) -> Outcome:
 
 def _reason(parts: Sequence[Estimate], seeds: int) -> str:
     """One plain sentence: which parts hold, which are the other way, which are open."""
-    if seeds < 2:
+    if seeds == 1:
         return "One seed decides nothing: the intervals are over its images alone."
+    if seeds < SEEDS:
+        return f"{seeds} seeds decide nothing: at least {SEEDS} are needed."
     groups = {
         "as claimed": [p for p in parts if p.outcome == "supported"],
         "significantly the other way": [p for p in parts if p.outcome == "contradicted"],

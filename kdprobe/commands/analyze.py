@@ -9,13 +9,14 @@ from typing import Any
 
 import click
 
-from kdprobe.analysis import Plan, Request, plan
+from kdprobe.analysis import Plan, plan
 from kdprobe.api import Step, output_folder
 from kdprobe.api import analyze as analyze_study
 from kdprobe.commands.progress import progress
 from kdprobe.commands.tables import print_json, print_table
 from kdprobe.commands.verify import verdict_columns, verdict_rows
 from kdprobe.errors import UsageError
+from kdprobe.request import Request
 from kdprobe.results import Results
 from kdprobe.store import Store
 from kdprobe.study import load_study

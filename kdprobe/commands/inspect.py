@@ -9,6 +9,7 @@ import click
 from kdprobe.commands.tables import print_json, print_table
 from kdprobe.loading import build
 from kdprobe.study import Run, load_study
+from kdprobe.taps import named_taps
 
 
 def inspect(folder: Path, allow_code: Sequence[str], *, as_json: bool) -> None:
@@ -41,7 +42,7 @@ def _described(run: Run, allow_code: Sequence[str]) -> dict[str, Any]:
         "parameters": sum(p.numel() for p in body.parameters()),
         "epochs": list(run.epochs),
         "kilobytes": round(sum(c.path.stat().st_size for c in run.checkpoints) / 1000),
-        "taps": list(getattr(body, "taps", {"logits": None})),
+        "taps": list(named_taps(body)),
         "modules": [name for name, _ in body.named_modules() if name],
     }
 

@@ -70,7 +70,7 @@ class Images:
         found = hashlib.sha256(repr((tuple(self.pixels.shape), self.classes)).encode())
         for part in (self.pixels, self.labels, self.objects):
             if part is not None:
-                found.update(part.contiguous().numpy().tobytes())
+                found.update(part.contiguous().numpy().data)
         return found.hexdigest()
 
 

@@ -117,7 +117,7 @@ def cka(study: Study, scope: Scope, *, images: int = 512, batch: int = 128) -> I
     asked = {
         run: sight(
             "hsic",
-            run.last,
+            study.final(run),
             teacher.last,
             images=images,
             layers=scope.similarity_layers[run.id],

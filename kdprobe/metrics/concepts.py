@@ -22,7 +22,7 @@ from kdprobe.metrics.discarding import concepts as concept_cells
 from kdprobe.metrics.gallery import gallery
 from kdprobe.panels import Gallery, Lines, Panel, Table
 from kdprobe.stats import mean_of_defined
-from kdprobe.study import Run, Study
+from kdprobe.study import Checkpoint, Run, Study
 
 SATURATION = 0.9  # of the cells on the object: above, the threshold separates nothing
 
@@ -60,18 +60,27 @@ class Concepts:
         return [*found, self._table()]
 
     def findings(self) -> list[str]:
-        """A warning where the headline threshold tells the networks apart no more."""
+        """Dead layers, and where the headline threshold tells the networks apart no more."""
+        dead = {
+            run: max(at.dead_images for at in layers.values()) for run, layers in self.runs.items()
+        }
+        found = [
+            f"{run}: a layer answers to no pixel of {count} images; they are left out there"
+            for run, count in dead.items()
+            if count
+        ]
         told = [
             f"{len(runs)} of {len(self.runs)} networks at {layer}"
             for layer, runs in self.saturated.items()
             if runs
         ]
         if not told:
-            return []
+            return found
         return [
+            *found,
             f"at b = {self.thresholds[self.headline]:g} nats more than {SATURATION:.0%} of the "
             f"object's cells count as concepts ({', '.join(told)}): the threshold separates little "
-            "there; look at larger ones, and at the AUROC, which needs none"
+            "there; look at larger ones, and at the AUROC, which needs none",
         ]
 
     def _curve(self, layer: str, kind: str) -> Lines:
@@ -147,7 +156,7 @@ class Concepts:
     title="Visual concepts",
     question="Which parts of the image does a network keep, on the object and off it?",
     source="Cheng et al. 2020, arXiv:2003.03622, section 3.1, by the small-noise closed form",
-    better="higher",
+    better="neither",
     range=(0.0, 1.0),
     ranged=("auroc",),
     place=30,
@@ -166,10 +175,10 @@ def concepts(
     how, cut = ConceptLook(scope), scope.discarding
     curved, epochs = study.baselines + study.students, study.common_epochs()
     course = [how.at(c) for run in curved for c in run.at(epochs)]
-    seen = yield [how.pictures, *(how.at(run.last) for run in study.runs), *course]
+    seen = yield [how.pictures, *(how.at(study.final(run)) for run in study.runs), *course]
     objects, layers = how.objects(seen), how.layers
     runs = {
-        run.id: {layer: _last_count(how, seen, run, layer) for layer in layers}
+        run.id: {layer: _last_count(how, seen, study.final(run), layer) for layer in layers}
         for run in study.runs
     }
     curves = {
@@ -190,10 +199,11 @@ def concepts(
     )
 
 
-def _last_count(how: ConceptLook, seen: Seen, run: Run, layer: str) -> ConceptCount:
-    h = how.entropies(seen, [run.last], layer)[0]
-    error = how.errors(seen, run.last, layer)
-    return count(h, error, how.objects(seen).on, how.scope.discarding.thresholds)
+def _last_count(how: ConceptLook, seen: Seen, final: Checkpoint, layer: str) -> ConceptCount:
+    h = how.entropies(seen, [final], layer)[0]
+    error = how.errors(seen, final, layer)
+    halves = how.halves(seen, final, layer)
+    return count(h, error, halves, how.objects(seen).on, how.scope.discarding.thresholds)
 
 
 def _curve(how: ConceptLook, seen: Seen, run: Run, layer: str, epochs: Sequence[int]) -> Curve:

@@ -1,6 +1,6 @@
 """How many concepts are on the object, and how many off it?  Counts of one network at one layer.
 
-Axes: n images, g grid cells a side, b thresholds.
+Axes: n images, g grid cells a side, b thresholds, u halves of the probes.
 """
 
 from collections.abc import Sequence
@@ -20,6 +20,7 @@ class ConceptCount:
     foreground: Array  # (b, n) task-relevant: concepts on the object
     background: Array  # (b, n) task-irrelevant: concepts off it
     count_error: Array  # (b, 2) Monte-Carlo standard error of the mean of both; 0 where exact
+    entropy_error: float  # root mean square Monte-Carlo error of H, nats
     auroc: Array  # (n,) how well -H separates object from background; 0.5 = chance
     level: float  # Hbar, nats
     dead_images: int  # on which no output of the layer depends on any pixel
@@ -33,25 +34,50 @@ class ConceptCount:
         return mean_of_defined(ratio)
 
 
-def count(h: Array, error: Array, on: Array, thresholds: Sequence[float]) -> ConceptCount:
-    """Count the concepts of one network: entropies and errors (n, g, g), objects (n, g, g)."""
-    from scipy.special import ndtr
+def count(
+    h: Array, error: Array, halves: Array, on: Array, thresholds: Sequence[float]
+) -> ConceptCount:
+    """Count the concepts of one network.
 
+    Args:
+        h: (n, g, g) entropies, nats.
+        error: (n, g, g) their standard errors from random probes.
+        halves: (u, n, g, g) entropies by half of the probes each; u = 0 where exact.
+        on: (n, g, g) True on the object.
+        thresholds: (b,) nats.
+    """
     level = background_level(h, on)
-    found = concepts(h, level, thresholds)
-    margin = level - h[None] - np.asarray(thresholds)[:, None, None, None]
-    with np.errstate(invalid="ignore", divide="ignore"):
-        p = ndtr(np.nan_to_num(margin / np.where(error > 0, error, np.nan), nan=0.0))
-        flips = np.where(error > 0, p * (1 - p), 0.0)  # variance of one cell's being counted
-    errors = [np.sqrt((flips * side).sum((1, 2, 3))) / len(h) for side in (on, ~on)]
+    foreground, background = sides(h, on, thresholds)
     return ConceptCount(
-        foreground=(found & on).sum((-2, -1)),
-        background=(found & ~on).sum((-2, -1)),
-        count_error=np.stack(errors, axis=1),
+        foreground=foreground,
+        background=background,
+        count_error=half_sample_error(halves, on, thresholds),
+        entropy_error=float(np.sqrt(mean_of_defined((error**2).ravel()))),
         auroc=separation(h, on),
         level=float(level),
         dead_images=int(np.isnan(h).any((-2, -1)).sum()),
     )
+
+
+def sides(h: Array, on: Array, thresholds: Sequence[float]) -> tuple[Array, Array]:
+    """N_fg and N_bg, each (b, n), from entropies and objects (n, g, g)."""
+    found = concepts(h, background_level(h, on), thresholds)
+    return (found & on).sum((-2, -1)), (found & ~on).sum((-2, -1))
+
+
+def half_sample_error(halves: Array, on: Array, thresholds: Sequence[float]) -> Array:
+    """(b, 2) Monte-Carlo standard error of the mean of N_fg and N_bg; 0 where nothing is random.
+
+    Half of the probes is as far from all of them as all are from the truth, so the spread of what
+    the halves (u, n, g, g) give is the error, also of a count, which jumps. Errors of cells are not
+    independent: all images share the probes, and the background's level moves with them.
+
+    Source: McCarthy 1969 (half-sample replication).
+    """
+    if len(halves) == 0:
+        return np.zeros((len(thresholds), 2))
+    means = np.stack([np.stack(sides(half, on, thresholds)).mean(-1) for half in halves])
+    return np.asarray(means.std(axis=0).T)  # of (u, 2, b)
 
 
 def separation(h: Array, on: Array) -> Array:

@@ -11,6 +11,7 @@ Axes: k checkpoints, n images, g grid cells a side, b thresholds.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import combinations
 
 import numpy as np
 
@@ -126,6 +127,15 @@ class ConceptLook:
         """(n, g, g) standard errors of the entropies of one checkpoint, nats."""
         found = seen[self.at(checkpoint)]
         return entropy_error(found[f"energy/{layer}"], found[f"error/{layer}"])
+
+    def halves(self, seen: Seen, checkpoint: Checkpoint, layer: str) -> Array:
+        """(u, n, g, g) nats from every half of the groups of probes; u = 0 where it is exact."""
+        found = seen[self.at(checkpoint)]
+        groups = found.get(f"groups/{layer}", np.zeros((0, *found[f"energy/{layer}"].shape)))
+        half = len(groups) // 2
+        choices = list(combinations(range(len(groups)), half)) if half else []
+        energy = np.stack([groups[list(some)].mean(0) for some in choices]) if choices else groups
+        return entropy(energy, self.scope.discarding.lam)
 
 
 def learners(study: Study) -> tuple[tuple[Run, ...], tuple[int, ...]]:

@@ -19,7 +19,7 @@ def gallery(
     networks = ([study.teacher] if study.teacher else []) + first
     maps = []
     for run in networks:
-        h = how.entropies(seen, [run.last], layer)[0]
+        h = how.entropies(seen, [study.final(run)], layer)[0]
         level = background_level(h, objects.on)
         maps.append((run, np.nan_to_num(h - level, nan=SPREAD), concepts(h, level, [b])[0]))
     pictures = tuple(

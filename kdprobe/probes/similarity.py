@@ -29,7 +29,7 @@ SMALLEST_BATCH = 4  # HSIC's n (n - 3) must be positive
 ROUNDING = 32  # units in the last place: a layer that varies less gives every image the same
 
 
-@probe("hsic", version=2)
+@probe("hsic", version=3)
 @torch.no_grad()
 def hsic(
     subjects: Sequence[Checkpoint],
@@ -56,21 +56,29 @@ def hsic(
     whole = len(pixels) - len(pixels) % batch if len(pixels) >= batch else len(pixels)
     size = min(batch, whole)
 
-    def part(rows: slice) -> tuple[Tensor, Tensor, Tensor]:
-        ours = centred_grams(one, taps, pixels[rows])
-        theirs = centred_grams(two, other_taps, pixels[rows])
-        return pair_hsic(ours, theirs)
-
-    parts = in_batches(part, whole, size)
+    rows = min(lens.rows(one, images), lens.rows(two, images))
+    parts = [
+        pair_hsic(centred_grams(one, taps, some, rows), centred_grams(two, other_taps, some, rows))
+        for some in torch.split(pixels[:whole], size)
+    ]
     cross, first, second = (torch.stack(kind).mean(0).cpu() for kind in zip(*parts, strict=True))
     return {"cross": cross, "first": first, "second": second, "images": torch.tensor(whole)}
 
 
-def centred_grams(network: Network, taps: Mapping[str, Tap], pixels: Tensor) -> Tensor:
-    """(s, n * n): the U-centred linear Gram matrix of every tapped layer, one row a layer."""
-    with watch(network.body, taps) as seen:
-        network(pixels)
-    return torch.stack([u_centred(gram(flat(seen[name]))) for name in taps]).flatten(1)
+def centred_grams(network: Network, taps: Mapping[str, Tap], pixels: Tensor, rows: int) -> Tensor:
+    """(s, n * n): the U-centred linear Gram matrix of every tapped layer, one row a layer.
+
+    `pixels` (n, 3, h, w) is one batch of the statistic; the network sees `rows` of it at a time.
+    """
+
+    def part(some: slice) -> dict[str, Tensor]:
+        with watch(network.body, taps) as seen:
+            network(pixels[some])
+            return {name: flat(seen[name]) for name in taps}
+
+    parts = in_batches(part, len(pixels), rows)
+    layers = (torch.cat([part[name] for part in parts]) for name in taps)
+    return torch.stack([u_centred(gram(layer)) for layer in layers]).flatten(1)
 
 
 def gram(features: Tensor) -> Tensor:

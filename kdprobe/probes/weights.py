@@ -30,20 +30,40 @@ def weights(
     network = build(subjects[0].network, lens.allowed)
     names = [name for name, _ in network.body.named_parameters()]
     scopes = {WHOLE: WHOLE} | {n: t.weights for n, t in find_taps(network.body, layers).items()}
-    files = [read_weights(subject.path) for subject in subjects]
-    recorded = [json.loads(file.metadata.get("path_length", "{}")) for file in files]
+    inside = {layer: _inside(layer, scope, names) for layer, scope in scopes.items()}
+    recorded: list[dict[str, float]] = []
+    steps: dict[str, list[Tensor]] = {layer: [] for layer in scopes}
+    before: Mapping[str, Tensor] = {}
+    for subject in subjects:  # two checkpoints are in memory at a time
+        file = read_weights(subject.path)
+        recorded.append(json.loads(file.metadata.get("path_length", "{}")))
+        for layer, members in inside.items():
+            steps[layer].append(_distance(file.tensors, before, members))
+        before = file.tensors
     seen = {}
     for layer, scope in scopes.items():
-        inside = [n for n in names if scope == WHOLE or n.startswith(f"{scope}.")]
-        if not inside:
-            raise InputError(f"layer {layer!r} has no weights under {scope!r}; choose another tap")
-        points = torch.stack(
-            [torch.cat([file.tensors[n].double().flatten() for n in inside]) for file in files]
-        )
-        steps = (points[1:] - points[:-1]).norm(dim=1)
-        seen[f"moved/{layer}"] = torch.cat([steps.new_zeros(1), steps.cumsum(0)])
-        seen[f"start/{layer}"] = points[0].norm()
+        walked = torch.stack(steps[layer])
+        seen[f"start/{layer}"] = walked[0]
+        seen[f"moved/{layer}"] = torch.cat([walked.new_zeros(1), walked[1:].cumsum(0)])
         if all(scope in lengths for lengths in recorded):
             lengths = [float(lengths[scope]) for lengths in recorded]
             seen[f"stepped/{layer}"] = torch.tensor(lengths, dtype=torch.float64)
     return seen
+
+
+def _inside(layer: str, scope: str, names: Sequence[str]) -> list[str]:
+    found = [name for name in names if scope == WHOLE or name.startswith(f"{scope}.")]
+    if not found:
+        raise InputError(f"layer {layer!r} has no weights under {scope!r}; choose another tap")
+    return found
+
+
+def _distance(
+    after: Mapping[str, Tensor], before: Mapping[str, Tensor], names: Sequence[str]
+) -> Tensor:
+    """Distance between two checkpoints over the parameters `names`; from 0 where there is none."""
+    norms = [
+        (after[name].double() - (before[name].double() if before else 0)).norm() for name in names
+    ]
+    total: Tensor = torch.stack(norms).norm()
+    return total

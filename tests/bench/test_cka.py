@@ -48,7 +48,9 @@ def test_cka_against_forward_passes(capsys: pytest.CaptureFixture[str]) -> None:
     @torch.no_grad()
     def cka() -> np.ndarray:
         parts = [
-            pair_hsic(centred_grams(one, taps, batch), centred_grams(two, other, batch))
+            pair_hsic(
+                centred_grams(one, taps, batch, BATCH), centred_grams(two, other, batch, BATCH)
+            )
             for batch in batches
         ]
         cross, first, second = (

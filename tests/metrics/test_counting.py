@@ -1,10 +1,12 @@
 """Counts by hand, AUROC against scikit-learn, the error of a count against simulation."""
 
+from itertools import combinations
+
 import numpy as np
 import pytest
 from sklearn.metrics import roc_auc_score
 
-from kdprobe.metrics.counting import count, separation
+from kdprobe.metrics.counting import ConceptCount, count, half_sample_error, separation
 from kdprobe.metrics.discarding import background_level, concepts
 
 
@@ -14,9 +16,14 @@ def maps(n: int = 6, g: int = 8, seed: int = 0) -> tuple[np.ndarray, np.ndarray]
     return chance.normal(size=(n, g, g)) - 0.8 * on, on
 
 
+def counted(h: np.ndarray, on: np.ndarray, thresholds: list[float]) -> ConceptCount:
+    """Of an exact map: no entropy has an error."""
+    return count(h, np.zeros_like(h), np.zeros((0, *h.shape)), on, thresholds)
+
+
 def test_counts_are_those_of_a_loop():
     h, on = maps()
-    found = count(h, np.zeros_like(h), on, [0.2, 1.0])
+    found = counted(h, on, [0.2, 1.0])
     level = np.mean([image[~mask].mean() for image, mask in zip(h, on, strict=True)])
     assert found.level == pytest.approx(level)
     for t, b in enumerate((0.2, 1.0)):
@@ -34,7 +41,7 @@ def test_counts_are_those_of_a_loop():
 def test_an_image_without_concepts_has_no_share():
     h, on = maps(n=2)
     h[1] = h[1].mean()
-    found = count(h, np.zeros_like(h), on, [1.5, 99.0])
+    found = counted(h, on, [1.5, 99.0])
     own = found.foreground[0, 0] / (found.foreground[0, 0] + found.background[0, 0])
     assert found.share[0] == pytest.approx(own)
     assert np.isnan(found.share[1]), "0 / 0 is no number"
@@ -42,14 +49,14 @@ def test_an_image_without_concepts_has_no_share():
 
 def test_higher_thresholds_never_count_more():
     h, on = maps()
-    found = count(h, np.zeros_like(h), on, [0.2, 0.5, 1.0, 1.5, 2.0])
+    found = counted(h, on, [0.2, 0.5, 1.0, 1.5, 2.0])
     assert (np.diff(found.foreground, axis=0) <= 0).all()
     assert (np.diff(found.background, axis=0) <= 0).all()
 
 
 def test_a_shift_of_all_entropies_cancels():
     h, on = maps()
-    one, two = (count(h + shift, np.zeros_like(h), on, [0.2]) for shift in (0.0, 9.0))
+    one, two = (counted(h + shift, on, [0.2]) for shift in (0.0, 9.0))
     assert (one.foreground == two.foreground).all()
     np.testing.assert_allclose(one.auroc, two.auroc)
 
@@ -80,7 +87,7 @@ def test_auroc_needs_object_background_and_a_live_layer():
 def test_dead_images_are_counted_and_hold_no_concept():
     h, on = maps()
     h[2] = np.nan
-    found = count(h, np.zeros_like(h), on, [0.2])
+    found = counted(h, on, [0.2])
     assert found.dead_images == 1
     assert found.foreground[0, 2] == found.background[0, 2] == 0
     rest = [i for i in range(6) if i != 2]
@@ -88,21 +95,26 @@ def test_dead_images_are_counted_and_hold_no_concept():
 
 
 def test_the_error_of_a_count_is_that_of_a_simulation():
+    """Groups of probes that all images share: each is off in its own way, everywhere."""
     h, on = maps(n=4, g=16)
-    error = np.random.default_rng(3).uniform(0.05, 0.4, size=h.shape)
-    thresholds = [0.2, 1.0]
-    told = count(h, error, on, thresholds).count_error
-    level, chance = background_level(h, on), np.random.default_rng(4)
-    means = []
-    for _ in range(1500):
-        again = concepts(h + error * chance.normal(size=h.shape), level, thresholds)
+    thresholds, groups = [0.2, 1.0], 4
+    pattern = np.random.default_rng(3).normal(size=(24, *h.shape))  # shared by all draws
+    means, told = [], []
+    for seed in range(300):
+        mixed = np.random.default_rng(seed).normal(size=(groups, 24)) * 0.04
+        off = np.einsum("ug,gnij->unij", mixed, pattern)
+        halves = h + np.stack([off[list(two)].mean(0) for two in combinations(range(groups), 2)])
+        again = concepts(h + off.mean(0), background_level(h + off.mean(0), on), thresholds)
         means.append([(again & side).sum((-2, -1)).mean(-1) for side in (on, ~on)])
-    np.testing.assert_allclose(told, np.std(means, axis=0).T, rtol=0.08)
+        told.append(half_sample_error(halves, on, thresholds) ** 2)
+    root_mean = np.sqrt(np.mean(told, axis=0))
+    np.testing.assert_allclose(root_mean, np.std(means, axis=0).T, rtol=0.15)
 
 
 def test_an_exact_map_has_no_error():
     h, on = maps()
-    assert (count(h, np.zeros_like(h), on, [0.2]).count_error == 0).all()
-    error = np.zeros_like(h)
-    error[0, 0, 0] = 1.0
-    assert count(h, error, on, [0.2]).count_error.sum() > 0
+    assert (counted(h, on, [0.2]).count_error == 0).all()
+    assert counted(h, on, [0.2]).entropy_error == 0
+    halves = h + np.random.default_rng(1).normal(size=(4, *h.shape))
+    assert (count(h, np.ones_like(h), halves, on, [0.2]).count_error > 0).all()
+    assert count(h, np.full_like(h, 0.3), halves, on, [0.2]).entropy_error == pytest.approx(0.3)

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from kdprobe.metrics.discarding import UNIFORM_NOISE, entropy
 from kdprobe.models.contract import Network, make_body
-from kdprobe.probes.jacobian import directions, energies, jacobian
+from kdprobe.probes.jacobian import Directions, directions, energies, jacobian
 from kdprobe.taps import find_taps
 
 STD = (0.5, 1.0, 2.0)
@@ -26,9 +26,7 @@ def bent(seed: int = 0) -> nn.Sequential:
 
 def seen(net: Network, layer: str, pixels: Tensor, *, grid=4, probes=64, exact=64, chunk=8, seed=1):
     taps = find_taps(net.body, [layer])
-    chance = torch.Generator().manual_seed(seed)
-    vectors = directions(net, taps, pixels.to(net.mean.dtype), probes, exact, chance)
-    vectors = {name: (v.to(pixels.dtype), sure) for name, (v, sure) in vectors.items()}
+    vectors = directions(net, taps, pixels.to(net.mean.dtype), probes, exact, seed)
     found = energies(net, taps, pixels, vectors, grid=grid, chunk=chunk)
     return found[f"energy/{layer}"], found[f"error/{layer}"]
 
@@ -89,9 +87,10 @@ def test_neither_chunks_nor_batches_change_the_numbers(exact):
     knobs = {"layers": ("1", "3"), "grid": 4, "probes": 10, "exact": exact}
     whole = jacobian(["net"], Stage(data, {"net": net}), **knobs)
     parts = jacobian(["net"], Stage(data, {"net": net}, batch=3), **knobs)
-    assert set(whole) == {"energy/1", "energy/3", "error/1", "error/3"}
+    groups = set() if exact else {"groups/3"}
+    assert set(whole) == {"energy/1", "energy/3", "error/1", "error/3", "groups/1"} | groups
     for name, values in whole.items():
-        assert values.shape == (7, 4, 4)
+        assert values.shape == ((4, 7, 4, 4) if name.startswith("groups") else (7, 4, 4))
         torch.testing.assert_close(parts[name], values, rtol=1e-4, atol=1e-6)
     alone = jacobian(["net"], Stage(data.take(torch.tensor([5])), {"net": net}), **knobs)
     torch.testing.assert_close(alone["energy/3"][0], whole["energy/3"][5], rtol=1e-4, atol=0)
@@ -100,12 +99,12 @@ def test_neither_chunks_nor_batches_change_the_numbers(exact):
 def test_all_layers_and_probes_ride_on_one_forward_pass():
     net, pixels = network(bent()), noise_images(2).pixels
     taps = find_taps(net.body, ["0", "1", "3"])
-    vectors = directions(net, taps, pixels, 9, 12, torch.Generator().manual_seed(0))
+    vectors = directions(net, taps, pixels, 9, 12, 0)
     passes = []
     net.register_forward_hook(lambda *_: passes.append(1))
     found = energies(net, taps, pixels, vectors, grid=4, chunk=4)
     assert len(passes) == 1
-    assert len(found) == 6
+    assert len(found) == 8  # two of the layers have probes in groups
 
 
 def test_networks_of_one_shape_share_their_probes():
@@ -118,10 +117,27 @@ def test_networks_of_one_shape_share_their_probes():
     assert not torch.equal(one, two)
     taps = find_taps(nets["one"].body, ["1"])
     drawn = [
-        directions(nets[name], taps, data.pixels, 4, 0, stage.generator(1))["1"][0] for name in nets
+        torch.cat(list(directions(nets[name], taps, data.pixels, 4, 0, 1)["1"].chunks(3)))
+        for name in nets
     ]
     assert torch.equal(drawn[0], drawn[1])
     assert drawn[0].abs().eq(1).all()
+
+
+def test_vectors_are_the_same_however_they_are_cut():
+    for exact in (False, True):
+        how = Directions(37, 37 if exact else 11, exact, seed=3)
+        whole, cut = (torch.cat(list(how.chunks(size))) for size in (99, 2))
+        assert torch.equal(whole, cut)
+
+
+def test_groups_of_probes_average_to_the_energy():
+    net, data = network(bent()), noise_images(3)
+    knobs = {"layers": ("1",), "grid": 4, "probes": 8, "exact": 0}
+    found = jacobian(["net"], Stage(data, {"net": net}), **knobs)
+    torch.testing.assert_close(found["groups/1"].mean(0), found["energy/1"])
+    two = jacobian(["net"], Stage(data, {"net": net}), **knobs | {"probes": 2})
+    assert two["groups/1"].shape == (2, 3, 4, 4)
 
 
 def test_what_a_layer_cannot_see_has_no_energy():

@@ -1,0 +1,111 @@
+"""What is asked of a study?  The user's choices, checked against what is there."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from kdprobe.datasets.contract import Images
+from kdprobe.errors import InputError, UsageError
+from kdprobe.loading import build
+from kdprobe.metrics.contract import METRICS, Discarding, Metric, Scope, must_be_like
+from kdprobe.registry import did_you_mean
+from kdprobe.study import Study
+from kdprobe.taps import find_taps, named_taps
+
+CONCEPT_LAYERS = 3  # by default: the last taps of a network
+MOST_SEEDS = 1 << 32
+
+
+@dataclass(frozen=True)
+class Request:
+    """What the user asks of an analysis."""
+
+    metrics: tuple[str, ...] = ()  # empty: all
+    layers: tuple[str, ...] = ()  # empty: the last stage, the pooled features, the logits
+    images: int = 128
+    device: str = "auto"
+    seed: int = 0
+    settings: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)  # metric -> setting
+    allowed: frozenset[str] = frozenset()  # modules whose code may be run
+    executor: str = "local"
+
+
+def chosen_metrics(request: Request) -> list[tuple[Metric, dict[str, Any]]]:
+    """The metrics to run, with their settings; all faults of the names come from the catalogue."""
+    keys = dict.fromkeys(request.metrics) or METRICS
+    for key in request.settings:
+        if key != "discarding" and key not in METRICS:
+            known = ["discarding", *METRICS]
+            raise UsageError(
+                f"--set {key}.…: no metric is called {key!r}"
+                f"{did_you_mean(key, known) or '.'} Known: {', '.join(known)}"
+            )
+    settings = {m.key: m.with_defaults(request.settings.get(m.key, {})) for m in METRICS.values()}
+    return [(METRICS[key], settings[key]) for key in keys]
+
+
+def _discarding(request: Request) -> Discarding:
+    changes = dict(request.settings.get("discarding", {}))
+    known = {name: getattr(Discarding(), name) for name in Discarding.__dataclass_fields__}
+    for name, value in changes.items():
+        if name not in known:
+            raise UsageError(
+                f"--set discarding.{name}={value}: wanted one of "
+                + ", ".join(f"{key} (now {now})" for key, now in known.items())
+            )
+        must_be_like(f"discarding.{name}", value, known[name])
+    if "sweep" in changes:
+        changes["sweep"] = tuple(changes["sweep"])
+    return Discarding(**changes)
+
+
+def scope_of(study: Study, request: Request, images: Images) -> Scope:
+    """What `request` means for `study` and its images.
+
+    Raises:
+        UsageError: a setting, layer, seed or number of images cannot be used.
+        InputError: the networks have other classes than the data.
+    """
+    classes, has_masks = images.classes, images.objects is not None
+    bodies = {run.id: build(run.last.network, request.allowed).body for run in study.runs}
+    own = {name: tuple(named_taps(body)) for name, body in bodies.items()}
+    shared = [tap for tap in own[study.runs[0].id] if all(tap in taps for taps in own.values())]
+    layers = request.layers or tuple(shared[-CONCEPT_LAYERS:]) or ("logits",)
+    for body in bodies.values():
+        find_taps(body, layers)
+    for run in study.runs:
+        if run.last.network.num_classes != len(classes):
+            raise InputError(
+                f"run {run.id!r} has {run.last.network.num_classes} classes, data set "
+                f"{study.data.name or study.data.factory!r} has {len(classes)}; analyse it on the "
+                "data that it was trained for"
+            )
+    if request.images < 1:
+        raise UsageError(f"found --images {request.images}; wanted at least 1")
+    if not 0 <= request.seed < MOST_SEEDS:
+        raise UsageError(f"found --seed {request.seed}; wanted 0 to {MOST_SEEDS - 1}")
+    return Scope(
+        layers=layers,
+        images=request.images,
+        dataset=study.data.name or study.data.factory,
+        classes=classes,
+        has_masks=has_masks,
+        similarity_layers={
+            name: taps + tuple(layer for layer in request.layers if layer not in taps)
+            for name, taps in own.items()
+        },
+        seed=request.seed,
+        discarding=_dividing(_discarding(request), images),
+    )
+
+
+def _dividing(cut: Discarding, images: Images) -> Discarding:
+    """The same settings. Raises UsageError where cells would overlap on images with masks."""
+    height, width = images.pixels.shape[2:]
+    if images.objects is not None and (height % cut.grid or width % cut.grid):
+        fitting = [g for g in range(2, 33) if height % g == 0 and width % g == 0]
+        raise UsageError(
+            f"found images of {height} × {width} pixels and discarding.grid={cut.grid}; wanted a "
+            f"grid that divides both: --set discarding.grid={max(fitting, default=1)}"
+        )
+    return cut
