@@ -79,7 +79,7 @@ def _must_fit(checkpoint: Checkpoint, wanted: dict[str, Tensor], found: Any) -> 
     where = f"checkpoint {checkpoint.path} does not fit network {checkpoint.network.label!r}"
     missing = sorted(wanted.keys() - found.keys())
     if missing:
-        near = did_you_mean(missing[0], found)
+        near = did_you_mean(missing[0], found) or "."
         raise InputError(
             f"{where}: it lacks {len(missing)} tensors, the first is {missing[0]!r}{near} "
             "Name the network that was trained in the manifest"
@@ -129,7 +129,7 @@ def _own_code(path: str, allowed: Collection[str]) -> Callable[..., Any]:
             f"--allow-code {module}"
         )
     if str(Path.cwd()) not in sys.path:
-        sys.path.insert(0, str(Path.cwd()))
+        sys.path.append(str(Path.cwd()))  # last: a file here must not stand in for a library
     try:
         found: Callable[..., Any] = getattr(import_module(module), name)
     except (ImportError, AttributeError) as error:

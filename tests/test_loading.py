@@ -1,6 +1,7 @@
 """A record becomes the network that was saved, or a sentence that says why it cannot."""
 
 import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -100,6 +101,13 @@ def test_a_renamed_tensor_is_guessed(tmp_path):
         load_network(checkpoint)
 
 
+def test_a_tensor_like_no_other_is_named_alone(tmp_path):
+    checkpoint = saved(tmp_path)
+    save_file({"?": torch.ones(1)}, checkpoint.path)
+    with pytest.raises(InputError, match=r"the first is '[^']*'\. Name the network"):
+        load_network(checkpoint)
+
+
 @pytest.mark.parametrize("number", [torch.nan, torch.inf])
 def test_numbers_that_are_not_finite_are_named(tmp_path, number):
     checkpoint = saved(tmp_path)
@@ -136,6 +144,12 @@ def test_own_code_runs_only_when_it_was_allowed(own):
         build(entry, {own + ".net", "other"})
     assert own not in sys.modules, "not even imported"
     assert isinstance(build(entry, {own}).body, nn.Module)
+
+
+def test_a_file_of_the_working_directory_stands_in_for_no_library(own, monkeypatch):
+    monkeypatch.setattr(sys, "path", [place for place in sys.path if place != str(Path.cwd())])
+    build(factory(f"{own}:net", width=2), {own})
+    assert sys.path[-1] == str(Path.cwd())
 
 
 def test_own_data_runs_only_when_it_was_allowed(own):
