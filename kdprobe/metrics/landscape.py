@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from kdprobe.errors import UsageError
 from kdprobe.metrics.contract import (
     Array,
     Inquiry,
@@ -42,9 +43,9 @@ class Ground:
 
     line: Array  # (r, p) nats along each random direction
     centre: float  # loss at the network itself, nats
-    curvature: float  # nats per squared filter norm, mean over directions
+    curvature: float  # central difference a grid step wide, nats per squared filter norm, mean
     curvature_error: float  # standard error over directions
-    sharpness: float  # largest rise within half a filter norm, nats, mean over directions
+    sharpness: float  # largest rise seen within half a filter norm, nats, mean over directions
     sharpness_error: float
 
 
@@ -92,6 +93,11 @@ class Landscape:
             z_label="log10 nats",
         )
 
+    @property
+    def _width(self) -> float:
+        """Filter norms from one point to the next."""
+        return float(self.steps[1] - self.steps[0])
+
     def _table(self) -> Table:
         rows = tuple(
             (run, round(g.centre, 4), round(g.curvature, 4), round(g.curvature_error, 4))
@@ -101,8 +107,12 @@ class Landscape:
         return Table(
             title="Curvature and sharpness",
             how_to_read=(
-                "± is the standard error over random directions. Filter normalisation makes "
-                "networks of one architecture comparable, not networks of different ones."
+                "Both are means over the random directions that were drawn, ± their standard "
+                f"error. Curvature is a central difference at the step width, {self._width:.3g} "
+                "filter norms. Sharpness is the largest rise of the loss at the line's points "
+                "within half a filter norm; a steeper way may lie between the directions. Filter "
+                "normalisation makes networks of one architecture comparable, not networks of "
+                "different ones."
             ),
             columns=("run", "loss", "curvature", "±", "sharpness", "± "),
             rows=rows,
@@ -118,6 +128,17 @@ def _ground(steps: Array, line: Array) -> Ground:
     bend, up = curvature(steps, line), rise(steps, line, 0.5)
     centre = float(line[0, len(steps) // 2])
     return Ground(line, centre, float(bend.mean()), _error(bend), float(up.mean()), _error(up))
+
+
+def _must_have_a_middle(radius: float, **points: int) -> None:
+    if radius <= 0:
+        raise UsageError(f"setting landscape.radius is {radius:g}; wanted a number above 0")
+    for name, count in points.items():
+        if count < 3 or count % 2 == 0:
+            raise UsageError(
+                f"setting landscape.{name} is {count}; wanted an odd number of at least 3: the "
+                "network itself is the point in the middle"
+            )
 
 
 @metric(
@@ -143,17 +164,18 @@ def landscape(
     """Cross-entropy along filter-normalised random directions, and over planes of two.
 
     Lines for every run; planes for the teacher and the first seed of every arm. Last checkpoints,
-    BatchNorm with its stored statistics. `points` is made odd, so that the network is one of
-    them, and 3 at least.
+    BatchNorm with its stored statistics. Curvature is the second central difference at the
+    middle, one step wide; sharpness the largest rise at a point within half a filter norm; both
+    are means over the directions drawn. The points are odd in number: the network is one of them.
     """
-    odd, odd_plane = max(3, points) | 1, max(3, plane_points) | 1
+    _must_have_a_middle(radius, points=points, plane_points=plane_points)
     lines = {
         run: sight(
             "slice_1d",
             run.last,
             images=images,
             radius=float(radius),
-            points=odd,
+            points=points,
             directions=directions,
         )
         for run in study.runs
@@ -161,7 +183,7 @@ def landscape(
     teacher = [study.teacher] if study.teacher else []
     shown = [*teacher, *(runs[0] for runs in study.arms.values())]
     planes = {
-        run: sight("slice_2d", run.last, images=images, radius=float(radius), points=odd_plane)
+        run: sight("slice_2d", run.last, images=images, radius=float(radius), points=plane_points)
         for run in shown
     }
     seen = yield [*lines.values(), *planes.values()]

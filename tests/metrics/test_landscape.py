@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from stage import FAMILY, ask, made_up, scope
 
+from kdprobe.errors import UsageError
 from kdprobe.metrics.landscape import curvature, rise
 from kdprobe.panels import Lines, Surface, Table
 
@@ -43,9 +44,9 @@ def seen(sight):
 
 def test_means_and_errors_are_over_directions():
     study = made_up([*FAMILY, ("kd", "student", 1)])
-    result = ask("landscape", study, scope(study), seen, points=20)
+    result = ask("landscape", study, scope(study), seen)
     assert result.images == 7
-    assert len(result.steps) == 21, "an odd number, so that the network is a point"
+    assert len(result.steps) == 21
     ground = result.runs["kd1"]
     bends = 2 * np.array([1.0, 2.0, 6.0])
     assert ground.centre == 0.5
@@ -53,6 +54,22 @@ def test_means_and_errors_are_over_directions():
     assert ground.curvature_error == pytest.approx(bends.std(ddof=1) / np.sqrt(3))
     assert ground.sharpness == pytest.approx(bends.mean() / 8)
     assert set(result.planes) == {"teacher", "baseline0", "kd0"}, "the first seed of every arm"
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"points": 20}, r"landscape\.points is 20; wanted an odd number of at least 3"),
+        ({"points": 1}, r"landscape\.points is 1; wanted an odd number of at least 3"),
+        ({"plane_points": 2}, r"landscape\.plane_points is 2; wanted an odd number"),
+        ({"radius": 0.0}, r"landscape\.radius is 0; wanted a number above 0"),
+        ({"radius": -1.0}, r"landscape\.radius is -1; wanted a number above 0"),
+    ],
+)
+def test_a_grid_without_a_middle_is_refused_before_any_look(settings, message):
+    study = made_up(FAMILY)
+    with pytest.raises(UsageError, match=message):
+        ask("landscape", study, scope(study), lambda _: pytest.fail("looked"), **settings)
 
 
 def test_one_direction_has_no_error():
@@ -66,6 +83,7 @@ def test_the_page_shows_what_was_seen():
     lines, *planes, table = ask("landscape", study, scope(study), seen).panels()
     assert isinstance(lines, Lines)
     assert isinstance(table, Table)
+    assert "a central difference at the step width, 0.1 filter norms" in table.how_to_read
     assert {series.name for series in lines.series} == {"teacher", "baseline", "kd"}
     assert lines.series[0].y == pytest.approx(tuple(0.5 + 3 * STEPS**2))
     assert all(isinstance(plane, Surface) for plane in planes)
