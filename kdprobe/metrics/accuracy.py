@@ -67,7 +67,7 @@ class Accuracies:
     title="Accuracy",
     question="How good is each network?",
     source="Definition; standard error of a binomial share",
-    better="higher",
+    better="neither",
     range=(0.0, 1.0),
     ranged=("accuracy",),
     place=10,

@@ -30,7 +30,9 @@ class RunFidelity:
     agreement: float  # share of images with the same top-1 answer
     agreement_error: float  # standard error
     agreement_when_teacher_right: float | None
-    agreement_when_teacher_wrong: float | None  # the share of the teacher's errors that is copied
+    agreement_when_teacher_right_error: float | None  # standard error, over those images alone
+    agreement_when_teacher_wrong: float | None  # share of the teacher's wrong answers given too
+    agreement_when_teacher_wrong_error: float | None
     kl: float  # mean KL(teacher || network), nats
     kl_error: float  # standard error over images
 
@@ -45,18 +47,25 @@ class Fidelities:
     def panels(self) -> list[Panel]:
         rows = tuple(
             (r.run, r.role, _percent(r.agreement), _percent(r.agreement_error))
-            + (_percent(r.agreement_when_teacher_right), _percent(r.agreement_when_teacher_wrong))
+            + (_percent(r.agreement_when_teacher_right),)
+            + (_percent(r.agreement_when_teacher_right_error),)
+            + (_percent(r.agreement_when_teacher_wrong),)
+            + (_percent(r.agreement_when_teacher_wrong_error),)
             + (round(r.kl, 4), round(r.kl_error, 4))
             for r in self.runs
         )
-        columns = ("run", "role", "agreement %", "± %", "where teacher is right %") + (
+        columns = ("run", "role", "agreement %", "± %") + (
+            "where teacher is right %",
+            "± right %",
             "where teacher is wrong %",
+            "± wrong %",
             "KL (nats)",
             "± nats",
         )
         reading = (
-            f"On {self.images} held-out images. A student that agrees where the teacher is wrong "
-            "copies its errors; the baseline shows how much agreement needs no teacher."
+            f"On {self.images} held-out images; ± is one standard error, over few images where "
+            "the teacher is wrong. A student that agrees there gives the teacher's wrong answers; "
+            "the baseline shows how much agreement needs no teacher."
         )
         return [
             Table(
@@ -69,6 +78,14 @@ class Fidelities:
         ]
 
 
+def _share(hits: Array) -> tuple[float | None, float | None]:
+    """The part of (n,) bool that is True, and its standard error; None of no images."""
+    if not len(hits):
+        return None, None
+    share = float(hits.mean())
+    return share, proportion_error(share, len(hits))
+
+
 def _percent(share: float | None) -> float | None:
     return None if share is None else round(100 * share, 2)
 
@@ -78,7 +95,7 @@ def _percent(share: float | None) -> float | None:
     title="Fidelity to the teacher",
     question="How closely does the student answer as its teacher does?",
     source="Stanton et al. 2021, arXiv:2106.05945, section 3",
-    better="higher",
+    better="neither",
     range=(0.0, 1.0),
     ranged=("agreement",),
     place=20,
@@ -103,6 +120,9 @@ def fidelity(study: Study, scope: Scope, *, images: int = 1000) -> Inquiry[Fidel
         same = logits.argmax(1) == reference.argmax(1)
         kl = divergence(reference, logits)
         share = float(same.mean())
+        (if_right, if_right_error), (if_wrong, if_wrong_error) = (
+            _share(same[part]) for part in (right, ~right)
+        )
         found.append(
             RunFidelity(
                 run=run.id,
@@ -110,8 +130,10 @@ def fidelity(study: Study, scope: Scope, *, images: int = 1000) -> Inquiry[Fidel
                 arm=run.arm,
                 agreement=share,
                 agreement_error=proportion_error(share, len(labels)),
-                agreement_when_teacher_right=float(same[right].mean()) if right.any() else None,
-                agreement_when_teacher_wrong=float(same[~right].mean()) if (~right).any() else None,
+                agreement_when_teacher_right=if_right,
+                agreement_when_teacher_right_error=if_right_error,
+                agreement_when_teacher_wrong=if_wrong,
+                agreement_when_teacher_wrong_error=if_wrong_error,
                 kl=float(kl.mean()),
                 kl_error=float(kl.std(ddof=1) / np.sqrt(len(kl))) if len(kl) > 1 else 0.0,
             )

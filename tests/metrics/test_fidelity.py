@@ -45,11 +45,17 @@ def test_agreement_is_told_apart_where_the_teacher_errs():
     values = np.array([0, 0, 0, apart])
     assert kd.kl_error == pytest.approx(values.std(ddof=1) / 2)
     assert kd.agreement_error == pytest.approx(np.sqrt(0.75 * 0.25 / 4))
+    assert (kd.agreement_when_teacher_right_error, base.agreement_when_teacher_wrong_error) == (
+        0,
+        0,
+    )
+    assert kd.agreement_when_teacher_wrong_error == pytest.approx(np.sqrt(0.25 / 2)), "two images"
     (table,) = result.panels()
-    assert table.rows[1][4:6] == (100, 50)
+    assert table.rows[1][4:8] == (100, 0, 50, 35.36)
+    assert len(table.columns) == len(table.rows[1])
 
 
-def test_a_teacher_without_errors_has_none_to_copy():
+def test_a_teacher_without_errors_gives_no_wrong_answers():
     study = made_up(FAMILY)
     right = {"logits": np.eye(2)[LABELS], "labels": LABELS}
     result = ask("fidelity", study, scope(study), lambda _: right)
@@ -57,8 +63,9 @@ def test_a_teacher_without_errors_has_none_to_copy():
     wrong = {"logits": np.eye(2)[1 - LABELS], "labels": LABELS}
     result = ask("fidelity", study, scope(study), lambda _: wrong)
     assert all(run.agreement_when_teacher_right is None for run in result.runs)
+    assert all(run.agreement_when_teacher_right_error is None for run in result.runs)
     (table,) = result.panels()
-    assert table.rows[0][4] is None
+    assert table.rows[0][4:6] == (None, None)
 
 
 def test_of_one_image_the_error_is_not_known():
