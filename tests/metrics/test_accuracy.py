@@ -8,6 +8,7 @@ from stage import FAMILY, ask, made_up, scope
 from torch.nn.functional import cross_entropy
 
 from kdprobe.metrics.accuracy import log_softmax, proportion_error
+from kdprobe.metrics.contract import METRICS
 
 LABELS = np.arange(40) % 5
 
@@ -58,3 +59,8 @@ def test_log_probabilities_add_up_however_large_the_logits():
 def test_the_error_of_a_share_is_that_of_a_simulation(share, count):
     drawn = np.random.default_rng(0).binomial(count, share, size=40_000) / count
     assert proportion_error(share, count) == pytest.approx(drawn.std(), rel=0.02)
+
+
+@pytest.mark.parametrize("key", ["accuracy", "fidelity"])
+def test_shares_beside_nats_have_no_common_direction(key):
+    assert METRICS[key].better == "neither"
