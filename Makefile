@@ -1,5 +1,5 @@
-# The PyTorch to install: by default a build for the CPU's machine. Override it for a GPU, e.g.
-#   make demo TORCH=torch
+# The PyTorch to install, as pip takes it. Which build that is, CPU or CUDA, is the package index's
+# choice: see the README. Override it by  make demo TORCH="torch==2.14.0"
 TORCH ?= torch==2.13.0
 PYTHON ?= python3
 BIN := .venv/bin

@@ -7,6 +7,8 @@ import tomllib
 from pathlib import Path
 
 import pytest
+import torch
+from safetensors.torch import save_file
 
 import kdprobe
 from kdprobe.metrics.contract import METRICS
@@ -30,14 +32,17 @@ def block(language: str, containing: str) -> str:
 def own_study(tiny_study: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The README's study.toml and my_code.py, around checkpoints that fit them."""
     study = kdprobe.load_study(tiny_study)
-    widths = {run.role: run.entry.network.arguments["width"] for run in study.runs}
-    text = block("toml", "my study").replace("width = 8", f"width = {widths['student']}")
+    width = study.students[0].entry.network.arguments["width"]
+    text = block("toml", "my study").replace("width = 8", f"width = {width}")
     (tmp_path / "study.toml").write_text(text)
-    code = block("python", "# my_code.py").replace("width=16", f"width={widths['teacher']}")
-    (tmp_path / "my_code.py").write_text(code)
-    for run, source in {"teacher": "teacher", "baseline-0": "baseline", "kd-0": "kd"}.items():
-        folder = next(tiny_study.glob(f"{source}*"))
-        shutil.copytree(folder, tmp_path / run)
+    (tmp_path / "my_code.py").write_text(block("python", "# my_code.py"))
+    for run, source in {"baseline-0": "baseline", "kd-0": "kd"}.items():
+        shutil.copytree(next(tiny_study.glob(f"{source}*")), tmp_path / run)
+    (tmp_path / "teacher").mkdir()
+    chance = torch.Generator().manual_seed(0)
+    shapes = {"0.weight": (16, 3, 3, 3), "0.bias": (16,), "3.weight": (10, 14400), "3.bias": (10,)}
+    weights = {name: torch.randn(shape, generator=chance) for name, shape in shapes.items()}
+    save_file(weights, tmp_path / "teacher" / "last.safetensors")
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(str(tmp_path))
     monkeypatch.delitem(sys.modules, "my_code", raising=False)

@@ -132,6 +132,12 @@ def test_one_seed_decides_nothing(name):
     assert {point.outcome for point in verdict.sweep} == {"undecided"}
 
 
+def test_two_seeds_are_too_few():
+    verdict = the("H1", results("H1", seeds=2))
+    assert verdict.outcome == "undecided"
+    assert verdict.reason == "2 seeds decide nothing: at least 3 are needed."
+
+
 def test_the_estimates_are_the_differences_of_the_means():
     found = results("H1")
     runs = found.metrics[0].values["runs"]
