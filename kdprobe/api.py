@@ -79,8 +79,10 @@ def analyze(
     )
     loaded = study if isinstance(study, Study) else load_study(study)
     folder = output_folder(loaded, out)
+    store = Store(folder / "store")
+    planned = plan(loaded, request, store.folder)  # a fault of the request leaves nothing behind
     with logged(folder / "run.log"):
-        return _analyze(loaded, request, folder, report, progress or _silent)
+        return _carry_out(planned, store, folder, report, progress or _silent)
 
 
 def output_folder(study: Study, out: str | Path | None) -> Path:
@@ -95,12 +97,10 @@ def _silent(step: Step) -> None:
     pass
 
 
-def _analyze(
-    study: Study, request: Request, folder: Path, report: bool, progress: Progress
+def _carry_out(
+    planned: Plan, store: Store, folder: Path, report: bool, progress: Progress
 ) -> Results:
     start = time.monotonic()
-    store = Store(folder / "store")
-    planned = plan(study, request, store.folder)
     _see(planned, store, progress)
     results = concluded(planned, store, provenance_of(planned, command_of(planned)))
     write_whole(folder / "results.json", results.to_json().encode())

@@ -3,6 +3,8 @@
 Code of the user's own is run only when its module was allowed by name.
 """
 
+import hashlib
+import inspect
 import sys
 from collections.abc import Callable, Collection
 from importlib import import_module
@@ -17,7 +19,7 @@ from kdprobe.errors import InputError
 from kdprobe.formats.contract import read_weights
 from kdprobe.models.contract import Network, make_body
 from kdprobe.registry import did_you_mean
-from kdprobe.study import Checkpoint, DataEntry, NetworkEntry
+from kdprobe.study import Checkpoint, DataEntry, NetworkEntry, Study
 
 
 class BrokenWeights(InputError):
@@ -136,4 +138,15 @@ def _own_code(path: str, allowed: Collection[str]) -> Callable[..., Any]:
         raise InputError(
             f"cannot import {path!r} ({error}); wanted 'module:function', importable from here"
         ) from error
+    return found
+
+
+def code_digest(study: Study, allowed: Collection[str]) -> dict[str, str]:
+    """SHA-256 of the source of every module of the user's that builds a network of `study`."""
+    factories = {run.entry.network.factory for run in study.runs} - {""}
+    found = {}
+    for factory in sorted(factories):
+        source = inspect.getsourcefile(_own_code(factory, allowed))
+        content = Path(source).read_bytes() if source else b""
+        found[factory] = hashlib.sha256(content).hexdigest()
     return found

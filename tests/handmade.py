@@ -57,7 +57,9 @@ def write_study(
         place = folder / entry.get("folder", entry["id"])
         place.mkdir(parents=True, exist_ok=True)
         for epoch in epochs:
-            seed = random.Random(f"{entry['id']} {epoch}").randrange(1 << 30)
+            learner = entry["role"] != "teacher"  # learners of one seed begin alike
+            who = entry.get("seed") if learner and epoch == 0 else entry["id"]
+            seed = random.Random(f"{who} {epoch}").randrange(1 << 30)
             weights = fresh(seed, NETWORK if "factory" in entry["network"] else entry["network"])
             save_file(weights, place / f"epoch-{epoch:04d}.safetensors")
     return folder

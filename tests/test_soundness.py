@@ -1,8 +1,6 @@
 """Every checkpoint is read once before anything is computed."""
 
 import shutil
-from pathlib import Path
-
 import pytest
 from handmade import RUNS, run, spoil, write_study
 
@@ -11,20 +9,14 @@ from kdprobe.soundness import check, remarks
 from kdprobe.study import load_study
 
 
-def alike(folder: Path) -> Path:
-    """Give the student the baseline's first weights."""
-    shutil.copy(folder / "b" / "epoch-0000.safetensors", folder / "s")
-    return folder
-
-
 def test_a_sound_study_is_sealed_and_nothing_is_said(tmp_path):
-    study, problems = check(load_study(alike(write_study(tmp_path))), ())
+    study, problems = check(load_study(write_study(tmp_path)), ())
     assert problems == ()
     assert all(len(c.digest) == 64 for entry in study.runs for c in entry.checkpoints)
 
 
 def test_a_checkpoint_that_is_not_numbers_is_named_and_left_out(tmp_path):
-    alike(write_study(tmp_path, epochs=(0, 1, 2)))
+    write_study(tmp_path, epochs=(0, 1, 2))
     name = spoil(tmp_path / "s" / "epoch-0001.safetensors")
     study, problems = check(load_study(tmp_path), ())
     assert [entry.epochs for entry in study.runs] == [(0, 1, 2), (0, 1, 2), (0, 2)]
@@ -70,7 +62,9 @@ def test_what_has_to_be_known_is_remarked(tmp_path):
 
 
 def test_other_initial_weights_of_a_pair_are_remarked(tmp_path):
-    _, problems = check(load_study(write_study(tmp_path)), ())
+    write_study(tmp_path)
+    shutil.copy(tmp_path / "s" / "epoch-0001.safetensors", tmp_path / "s/epoch-0000.safetensors")
+    _, problems = check(load_study(tmp_path), ())
     assert [(p.subject, p.left_out) for p in problems] == [("s and b", False)]
     assert "other initial weights" in problems[0].what
 
@@ -85,7 +79,7 @@ def test_other_networks_of_a_pair_are_remarked(tmp_path):
 
 
 def test_runs_that_end_apart_are_compared_where_they_meet(tmp_path):
-    alike(write_study(tmp_path, epochs=(0, 1, 2)))
+    write_study(tmp_path, epochs=(0, 1, 2))
     (tmp_path / "s" / "epoch-0002.safetensors").unlink()
     study = load_study(tmp_path)
     assert any("at epoch 1, the last they share" in p.what for p in remarks(study))

@@ -77,7 +77,7 @@ def accuracy(study: Study, scope: Scope, *, images: int = 1000) -> Inquiry[Accur
 
     Every run at its last checkpoint.
     """
-    asked = {run: sight("outputs", run.last, images=images) for run in study.runs}
+    asked = {run: sight("outputs", study.final(run), images=images) for run in study.runs}
     seen = yield list(asked.values())
     found = []
     for run, answer in asked.items():
@@ -85,6 +85,7 @@ def accuracy(study: Study, scope: Scope, *, images: int = 1000) -> Inquiry[Accur
         share = float((logits.argmax(1) == labels).mean())
         loss = -float(log_softmax(logits)[np.arange(len(labels)), labels].mean())
         error = proportion_error(share, len(labels))
-        found.append(RunAccuracy(run.id, run.role, run.arm, run.last.epoch, share, error, loss))
+        epoch = study.final(run).epoch
+        found.append(RunAccuracy(run.id, run.role, run.arm, epoch, share, error, loss))
         count = len(labels)
     return Accuracies(count, found)

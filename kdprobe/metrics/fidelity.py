@@ -110,7 +110,7 @@ def fidelity(study: Study, scope: Scope, *, images: int = 1000) -> Inquiry[Fidel
     runs = followed(study)
     if not runs:
         raise NotApplicable("needs a student or a baseline; this study has only a teacher")
-    asked = {run: sight("outputs", run.last, images=images) for run in (teacher, *runs)}
+    asked = {run: sight("outputs", study.final(run), images=images) for run in (teacher, *runs)}
     seen = yield list(asked.values())
     reference, labels = seen[asked[teacher]]["logits"], seen[asked[teacher]]["labels"]
     right = reference.argmax(1) == labels

@@ -172,7 +172,7 @@ def landscape(
     lines = {
         run: sight(
             "slice_1d",
-            run.last,
+            study.final(run),
             images=images,
             radius=float(radius),
             points=points,
@@ -183,7 +183,13 @@ def landscape(
     teacher = [study.teacher] if study.teacher else []
     shown = [*teacher, *(runs[0] for runs in study.arms.values())]
     planes = {
-        run: sight("slice_2d", run.last, images=images, radius=float(radius), points=plane_points)
+        run: sight(
+            "slice_2d",
+            study.final(run),
+            images=images,
+            radius=float(radius),
+            points=plane_points,
+        )
         for run in shown
     }
     seen = yield [*lines.values(), *planes.values()]
