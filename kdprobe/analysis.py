@@ -69,9 +69,14 @@ class Plan:
     tasks: dict[Sight, Task]
     images_digest: str
 
+    @property
+    def looks(self) -> list[Task]:
+        """What has to be seen, in the order of the plan; equal content is seen once."""
+        return list({task.key: task for task in reversed(self.tasks.values())}.values())[::-1]
+
     def missing(self, store: Store) -> list[Task]:
-        """The tasks that the store does not have, in the order of the plan."""
-        return [task for task in self.tasks.values() if task.key not in store]
+        """The looks that the store does not have."""
+        return [task for task in self.looks if task.key not in store]
 
 
 def plan(study: Study, request: Request, store: Path) -> Plan:

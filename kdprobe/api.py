@@ -114,7 +114,7 @@ def _carry_out(
 
 def _see(planned: Plan, store: Store, progress: Progress) -> None:
     waiting = planned.missing(store)
-    total, done = len(planned.tasks), len(planned.tasks) - len(waiting)
+    total, done = len(planned.looks), len(planned.looks) - len(waiting)
     log.info("%d looks planned, %d of them in the store", total, done)
     if waiting:
         progress(Step(waiting[0].sight.title, done, total))

@@ -89,7 +89,9 @@ def test_equal_sights_are_seen_once(study):
     asked = [sight for question in planned.questions for sight in question.sights]
     assert len(asked) > 1.5 * len(set(asked)), "three metrics look at the same concepts"
     assert set(planned.tasks) == set(asked)
-    assert len({task.key for task in planned.tasks.values()}) == len(planned.tasks)
+    keys_of_all = {task.key for task in planned.tasks.values()}
+    assert {task.key for task in planned.looks} == keys_of_all
+    assert len(planned.looks) == len(keys_of_all) < len(planned.tasks), "w_0 is shared by a seed"
 
 
 def test_a_key_is_of_the_content(study, tmp_path):
@@ -98,7 +100,7 @@ def test_a_key_is_of_the_content(study, tmp_path):
     assert keys(moved) == before
     assert keys(study, settings={**FAST, "discarding": {**FAST["discarding"], "b": 1.0}}) == before
     spoilt = moved / "s" / "epoch-0000.safetensors"
-    shutil.copy(moved / "b" / "epoch-0000.safetensors", spoilt)
+    shutil.copy(moved / "t" / "epoch-0000.safetensors", spoilt)
     changed = set(keys(moved).values()) - set(before.values())
     assert 0 < len(changed) < len(before) / 4, "only the looks at one checkpoint"
 

@@ -1,6 +1,7 @@
 """Every checkpoint is read once before anything is computed."""
 
 import shutil
+
 import pytest
 from handmade import RUNS, run, spoil, write_study
 

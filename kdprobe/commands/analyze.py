@@ -94,14 +94,14 @@ def _tell(told: Any, step: Step) -> None:
 
 
 def _show_plan(planned: Plan, store: Store, as_json: bool) -> None:
-    probes = Counter(sight.probe for sight in planned.tasks)
+    probes = Counter(task.sight.probe for task in planned.looks)
     waiting = Counter(task.sight.probe for task in planned.missing(store))
     if as_json:
         print_json(
             {
                 "looks": [
                     {"what": task.sight.title, "key": task.key, "stored": task.key in store}
-                    for task in planned.tasks.values()
+                    for task in planned.looks
                 ],
                 "not applicable": {q.metric.key: q.reason for q in planned.questions if q.reason},
             }
