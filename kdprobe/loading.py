@@ -17,9 +17,10 @@ from torch import Tensor, nn
 from kdprobe.datasets.contract import DATASETS, Images
 from kdprobe.errors import InputError
 from kdprobe.formats.contract import read_weights
+from kdprobe.manifest import DataEntry, NetworkEntry
 from kdprobe.models.contract import Network, make_body
 from kdprobe.registry import did_you_mean
-from kdprobe.study import Checkpoint, DataEntry, NetworkEntry, Study
+from kdprobe.study import Checkpoint, Study
 
 
 class BrokenWeights(InputError):

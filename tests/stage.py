@@ -10,10 +10,11 @@ import torch
 from torch import Tensor, nn
 
 from kdprobe.datasets.contract import Images
+from kdprobe.manifest import DataEntry, NetworkEntry, Role, RunEntry
 from kdprobe.metrics.contract import METRICS, Scope, conclude
 from kdprobe.models.contract import Network
 from kdprobe.probes.contract import Sight
-from kdprobe.study import Checkpoint, DataEntry, NetworkEntry, Role, Run, RunEntry, Study
+from kdprobe.study import Checkpoint, Run, Study
 
 LAYERS = ("pooled", "logits")
 Answer = Callable[[Sight], Mapping[str, np.ndarray]]

@@ -11,7 +11,7 @@ import pytest
 
 HOUSE = Path(__file__).parents[1] / "kdprobe"
 FLOORS = (
-    {"errors", "panels", "restore", "files", "pairing"},
+    {"errors", "panels", "restore", "files", "pairing", "manifest"},
     {"registry", "results", "taps", "device", "batches", "store"},
     {"formats", "models", "datasets"},
     {"study", "loading", "soundness"},

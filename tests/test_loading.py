@@ -13,7 +13,8 @@ from torch import nn
 from kdprobe.datasets.contract import Images
 from kdprobe.errors import InputError, UnknownName
 from kdprobe.loading import BrokenWeights, build, load_images, load_network
-from kdprobe.study import Checkpoint, DataEntry, NetworkEntry, load_study
+from kdprobe.manifest import DataEntry, NetworkEntry
+from kdprobe.study import Checkpoint, load_study
 
 OWN = """
 import torch

@@ -6,7 +6,8 @@ import pytest
 from handmade import DIGITS, NETWORK, RUNS, run, write_manifest, write_study
 
 from kdprobe.errors import InputError
-from kdprobe.study import DataEntry, NetworkEntry, epoch_of, load_study
+from kdprobe.manifest import DataEntry, NetworkEntry
+from kdprobe.study import epoch_of, load_study
 
 MARKUP = "<script>alert(1)</script>"
 

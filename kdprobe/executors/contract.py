@@ -14,11 +14,11 @@ from typing import Protocol
 import torch
 
 from kdprobe.device import repeatable
+from kdprobe.manifest import DataEntry
 from kdprobe.probes.contract import Sight, look_at
 from kdprobe.probes.lens import Lens
 from kdprobe.registry import Catalogue
 from kdprobe.store import Store
-from kdprobe.study import DataEntry
 
 
 @dataclass(frozen=True)

@@ -123,6 +123,12 @@ class ConceptLook:
         energy = np.stack([seen[self.at(c)][f"energy/{layer}"] for c in checkpoints])
         return entropy(energy, self.scope.discarding.lam)
 
+    def kept_on_objects(self, seen: Seen, checkpoints: Sequence[Checkpoint], layer: str) -> Array:
+        """(b, k, n, g, g) bool: the task-relevant concepts of every checkpoint."""
+        h, on = self.entropies(seen, checkpoints, layer), self.objects(seen).on
+        found = concepts(h, background_level(h, on), self.scope.discarding.thresholds)
+        return np.asarray(found & on)
+
     def errors(self, seen: Seen, checkpoint: Checkpoint, layer: str) -> Array:
         """(n, g, g) standard errors of the entropies of one checkpoint, nats."""
         found = seen[self.at(checkpoint)]

@@ -15,7 +15,7 @@ from kdprobe.metrics.contract import (
     page_only,
     roles_of,
 )
-from kdprobe.metrics.discarding import ConceptLook, background_level, concepts, learners
+from kdprobe.metrics.discarding import ConceptLook, learners
 from kdprobe.panels import Lines, Panel, Table
 from kdprobe.probes.contract import sight
 from kdprobe.study import Study
@@ -131,14 +131,11 @@ def simultaneity(study: Study, scope: Scope) -> Inquiry[Simultaneity]:
     walks = {run: sight("weights", *run.at(epochs), layers=how.layers) for run in runs}
     maps = [how.at(c) for run in runs for c in run.at(epochs)]
     seen = yield [how.pictures, *maps, *walks.values()]
-    objects = how.objects(seen)
     found: dict[str, dict[str, Learning]] = {}
     for run, walk in walks.items():
         found[run.id] = {}
         for layer in how.layers:
-            h = how.entropies(seen, run.at(epochs), layer)
-            cells = concepts(h, background_level(h, objects.on), cut.thresholds)
-            foreground = (cells & objects.on).sum((-2, -1))
+            foreground = how.kept_on_objects(seen, run.at(epochs), layer).sum((-2, -1))
             found[run.id][layer] = _learning(seen[walk], layer, peaks(foreground))
     return Simultaneity(cut.thresholds, cut.headline, epochs, found, roles_of(runs))
 

@@ -15,7 +15,7 @@ from kdprobe.metrics.contract import (
     page_only,
     roles_of,
 )
-from kdprobe.metrics.discarding import ConceptLook, background_level, concepts, learners
+from kdprobe.metrics.discarding import ConceptLook, learners
 from kdprobe.panels import Lines, Panel, Table
 from kdprobe.stats import mean_of_defined
 from kdprobe.study import Study
@@ -121,12 +121,10 @@ def stability(study: Study, scope: Scope) -> Inquiry[Stability]:
     how, cut = ConceptLook(scope), scope.discarding
     runs, epochs = learners(study)
     seen = yield [how.pictures, *(how.at(c) for run in runs for c in run.at(epochs))]
-    objects = how.objects(seen)
     found: dict[str, dict[str, Straightness]] = {}
     for run in runs:
         found[run.id] = {}
         for layer in how.layers:
-            h = how.entropies(seen, run.at(epochs), layer)
-            cells = concepts(h, background_level(h, objects.on), cut.thresholds) & objects.on
+            cells = how.kept_on_objects(seen, run.at(epochs), layer)
             found[run.id][layer] = Straightness(*kept_share(cells))
     return Stability(cut.thresholds, cut.headline, epochs, found, roles_of(runs))

@@ -10,8 +10,9 @@ from kdprobe.batches import rows_that_fit
 from kdprobe.datasets.contract import Images
 from kdprobe.errors import InputError
 from kdprobe.loading import load_images, load_network
+from kdprobe.manifest import DataEntry
 from kdprobe.models.contract import Network
-from kdprobe.study import Checkpoint, DataEntry
+from kdprobe.study import Checkpoint
 
 
 @lru_cache(maxsize=2)

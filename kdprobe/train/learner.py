@@ -9,8 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from kdprobe.loading import build
+from kdprobe.manifest import NetworkEntry
 from kdprobe.models.contract import Network
-from kdprobe.study import NetworkEntry
 from kdprobe.taps import Tap, find_taps, watch
 from kdprobe.train.chance import drawn_from
 from kdprobe.train.expression import Term

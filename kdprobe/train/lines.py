@@ -9,7 +9,7 @@ from typing import Any
 from torch.nn import functional as F
 
 from kdprobe.errors import InputError
-from kdprobe.study import RunEntry
+from kdprobe.manifest import RunEntry
 from kdprobe.train.learner import Learner
 from kdprobe.train.place import Place, TeacherView, logits_of, share
 from kdprobe.train.plan import Cohort, learning_rate, schedule_sentence

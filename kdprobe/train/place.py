@@ -12,8 +12,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from kdprobe.manifest import NetworkEntry
 from kdprobe.models.contract import Network
-from kdprobe.study import NetworkEntry
 from kdprobe.train.settings import Model, Recipe
 from kdprobe.train.views import Split
 

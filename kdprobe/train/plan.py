@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from kdprobe.study import DataEntry, Role
+from kdprobe.manifest import DataEntry, Role
 from kdprobe.train.expression import Term, parse_loss
 from kdprobe.train.losses.contract import LOSSES
 from kdprobe.train.settings import Model, Optimizer, Recipe

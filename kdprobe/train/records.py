@@ -18,7 +18,7 @@ import torch
 
 from kdprobe.errors import InputError
 from kdprobe.files import told, write_whole
-from kdprobe.study import StudyIndex
+from kdprobe.manifest import StudyIndex
 from kdprobe.train.learner import Learner
 from kdprobe.train.plan import Cohort, cohorts, data_entry
 from kdprobe.train.settings import Recipe

@@ -153,4 +153,4 @@ def test_an_unknown_split_or_an_empty_one_is_refused() -> None:
 def test_reading_the_catalogue_loads_no_scikit_learn() -> None:
     look = "import sys; from kdprobe.datasets.contract import DATASETS; list(DATASETS)"
     code = f"{look}; assert 'sklearn' not in sys.modules"
-    subprocess.run([sys.executable, "-c", code], check=True)
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -70,7 +70,8 @@ def test_parameters_are_as_many_as_in_the_zoo(name: str) -> None:
 def test_every_example_of_a_family_can_be_built(family: str) -> None:
     for name in FAMILIES[family].examples:
         with torch.device("meta"):
-            make_body(name, num_classes=10)
+            body = make_body(name, num_classes=10)
+        assert list(body.taps)[-2:] == ["pooled", "logits"]
 
 
 def test_resnet_keys() -> None:

@@ -7,10 +7,11 @@ from stage import Stage, linear, network, noise_images
 
 from kdprobe.errors import InputError
 from kdprobe.loading import load_images, load_network
+from kdprobe.manifest import DataEntry
 from kdprobe.probes.contract import PROBES, look_at, sight
 from kdprobe.probes.lens import Lens
 from kdprobe.probes.outputs import outputs
-from kdprobe.study import DataEntry, load_study
+from kdprobe.study import load_study
 
 
 def test_logits_are_those_of_one_image_at_a_time():

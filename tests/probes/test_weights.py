@@ -10,10 +10,11 @@ from safetensors.torch import save_file
 from torch import nn
 
 from kdprobe.errors import InputError
+from kdprobe.manifest import DataEntry, NetworkEntry
 from kdprobe.models.contract import FAMILIES, family
 from kdprobe.probes.lens import Lens
 from kdprobe.probes.weights import weights
-from kdprobe.study import Checkpoint, DataEntry, NetworkEntry, load_study
+from kdprobe.study import Checkpoint, load_study
 from kdprobe.taps import Tap
 
 LENS = Lens(torch.device("cpu"), DataEntry(name="digits"), count=1, seed=0)

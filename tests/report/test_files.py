@@ -78,4 +78,4 @@ def test_report_needs_no_torch_and_draws_late():
         "import kdprobe.report.pdf\n"
         "assert 'torch' not in sys.modules\n"
     )
-    subprocess.run([sys.executable, "-c", code], check=True)
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
