@@ -39,6 +39,7 @@ from kdprobe.results import MetricReport, Problem, Results, RunSummary, StudySum
 from kdprobe.soundness import check
 from kdprobe.store import Store, digest_of
 from kdprobe.study import Checkpoint, Run, Study
+from kdprobe.taps import find_taps
 
 log = logging.getLogger("kdprobe")
 
@@ -241,6 +242,16 @@ def _run_summary(run: Run, allowed: Collection[str]) -> RunSummary:
     )
 
 
+KINDS = {"post": "after its activation", "pre": "before its activation", "raw": "as it puts out"}
+
+
+def _kinds(planned: Plan) -> list[str]:
+    """Every layer, and where in it the networks are looked into."""
+    body = build(planned.study.runs[0].last.network, planned.request.allowed).body
+    taps = find_taps(body, planned.scope.layers)
+    return [f"{name} ({KINDS[tap.kind]})" for name, tap in taps.items()]
+
+
 def provenance_of(planned: Plan, command: str) -> dict[str, str]:
     """How the numbers came about: enough to measure them again. No time, no path, no host."""
     scope, cut = planned.scope, planned.scope.discarding
@@ -250,7 +261,7 @@ def provenance_of(planned: Plan, command: str) -> dict[str, str]:
         "seed": str(scope.seed),
         "images for concepts": f"{scope.images} of the test split, drawn by seed",
         "images digest": planned.images_digest,
-        "layers": ", ".join(scope.layers),
+        "layers": ", ".join(_kinds(planned)),
         "concept estimator": (
             f"closed form from the Jacobian: exact up to {cut.exact} outputs, else {cut.probes} "
             f"Hutchinson probes; {cut.grid} × {cut.grid} cells; noise in [0, 1] pixel space"
