@@ -262,7 +262,8 @@ def test_results_are_of_their_schema_and_of_no_machine(study, undisturbed):
 def test_results_tell_how_they_came_about(study, undisturbed):
     told = read_results(undisturbed).provenance
     assert (told["device"], told["threads"], told["seed"]) == ("cpu", "1", "0")
-    assert told["layers"] == "stage3, pooled, logits"
+    after = "after its activation"
+    assert told["layers"] == f"stage3 ({after}), pooled ({after}), logits (as it puts out)"
     assert "--layers stage3,pooled,logits --images 4 --device cpu --seed 0" in told["command"]
     assert "--set cka.images=8" in told["command"]
     assert f"torch {torch.__version__}" in told["versions"]
