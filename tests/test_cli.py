@@ -1,6 +1,7 @@
 """What a user meets: every bad input has its exit code and says what to do."""
 
 import json
+import logging
 import os
 import pickle
 import re
@@ -617,3 +618,12 @@ def test_help_and_version_are_answered(kdprobe):
     for verb in ("analyze", "doctor", "inspect", "list", "report", "train", "verify"):
         assert re.search(rf"^  {verb} ", told.out, re.MULTILINE)
     assert re.match(r"kdprobe, version \d+\.\d+", kdprobe("--version").out)
+
+
+def test_what_a_long_work_warns_of_is_said_unless_quiet(capsys):
+    for quiet in (False, True):
+        with progress(quiet):
+            logging.getLogger("kdprobe").warning("out of memory: going on with batches of %d", 4)
+        told = capsys.readouterr()
+        wanted = "" if quiet else "warning: out of memory: going on with batches of 4\n"
+        assert (told.out, told.err) == ("", wanted)

@@ -1,5 +1,6 @@
 """How far is it?  A bar on a terminal, a line now and then where the output is piped."""
 
+import logging
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -14,14 +15,32 @@ Told = Callable[[str, int, int], None]  # what, done, total
 
 @contextmanager
 def progress(quiet: bool) -> Iterator[Told]:
-    """Lend a function that shows how far a long work is, on stderr."""
+    """Lend a function that shows how far a long work is, and what it warns of, on stderr."""
     if quiet:
         yield lambda what, done, total: None
     elif sys.stderr.isatty():
-        with _bar() as told:
+        with _bar() as told, _warnings():
             yield told
     else:
-        yield _heartbeat()
+        with _warnings():
+            yield _heartbeat()
+
+
+class _Warnings(logging.Handler):
+    """Warnings of a long work, such as smaller batches for want of memory, as talk."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        click.echo(f"warning: {record.getMessage()}", err=True)
+
+
+@contextmanager
+def _warnings() -> Iterator[None]:
+    log, talk = logging.getLogger("kdprobe"), _Warnings(logging.WARNING)
+    log.addHandler(talk)
+    try:
+        yield
+    finally:
+        log.removeHandler(talk)
 
 
 @contextmanager
