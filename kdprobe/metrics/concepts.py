@@ -169,8 +169,9 @@ def concepts(
     H_c is the entropy of the noise in cell c that the layer cannot tell from the image (nats).
     A concept is a cell with Hbar - H_c > b, where Hbar is the mean over the background's cells.
     N_fg counts those on the object, N_bg those off it; lambda = mean N_fg / (N_fg + N_bg) over
-    the images that have a concept. H comes from the exact Jacobian where the layer is narrow, else
-    from Hutchinson probes, whose error is carried into the counts.
+    the images that have a concept. H is taken in the limit of small noise, where it follows from
+    the layer's Jacobian: exact where the layer is narrow, else by Hutchinson probes, whose error is
+    carried into the counts. A fit at the paper's own, larger noise differs from this limit.
     """
     how, cut = ConceptLook(scope), scope.discarding
     curved, epochs = study.baselines + study.students, study.common_epochs()
