@@ -7,7 +7,7 @@ conclude  the metrics reckon from the store, the claims judge the metrics
 """
 
 import logging
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -38,7 +38,7 @@ from kdprobe.request import Request, chosen_metrics, scope_of
 from kdprobe.results import MetricReport, Problem, Results, RunSummary, StudySummary
 from kdprobe.soundness import check
 from kdprobe.store import Store, digest_of
-from kdprobe.study import Checkpoint, Run, Study
+from kdprobe.study import Run, Study
 from kdprobe.taps import find_taps
 
 log = logging.getLogger("kdprobe")
@@ -224,19 +224,19 @@ def _summary(planned: Plan) -> StudySummary:
         name=study.name,
         dataset=planned.scope.dataset,
         classes=planned.scope.classes,
-        runs=tuple(_run_summary(run, planned.request.allowed) for run in study.runs),
+        runs=tuple(_run_summary(planned, run) for run in study.runs),
     )
 
 
-def _run_summary(run: Run, allowed: Collection[str]) -> RunSummary:
-    last: Checkpoint = run.last
+def _run_summary(planned: Plan, run: Run) -> RunSummary:
+    last, body = planned.study.final(run), build(run.last.network, planned.request.allowed).body
     return RunSummary(
         id=run.id,
         role=run.role,
         arm=run.arm,
         seed=run.seed,
         model=last.network.label,
-        parameters=sum(p.numel() for p in build(last.network, allowed).body.parameters()),
+        parameters=sum(p.numel() for p in body.parameters()),
         epochs=run.epochs,
         digest=last.digest,
     )
@@ -255,11 +255,12 @@ def _kinds(planned: Plan) -> list[str]:
 def provenance_of(planned: Plan, command: str) -> dict[str, str]:
     """How the numbers came about: enough to measure them again. No time, no path, no host."""
     scope, cut = planned.scope, planned.scope.discarding
+    sample = min(scope.images, scope.available)
     versions = ("kdprobe", "torch", "numpy", "scipy", "scikit-learn")
     return {
         "command": command,
         "seed": str(scope.seed),
-        "images for concepts": f"{scope.images} of the test split, drawn by seed",
+        "images for concepts": f"{sample} of the test split, drawn by seed",
         "images digest": planned.images_digest,
         "layers": ", ".join(_kinds(planned)),
         "concept estimator": (
@@ -270,5 +271,5 @@ def provenance_of(planned: Plan, command: str) -> dict[str, str]:
         "device": planned.device.type,
         "threads": str(torch.get_num_threads()),
         "versions": ", ".join(f"{name} {version(name)}" for name in versions),
-        **{f"checkpoint {run.id}": run.last.digest for run in planned.study.runs},
+        **{f"checkpoint {run.id}": planned.study.final(run).digest for run in planned.study.runs},
     }

@@ -37,10 +37,15 @@ def rows_that_fit(network: nn.Module, image: Tensor) -> int:
     finally:
         for handle in handles:
             handle.remove()
-    if image.device.type == "cuda":
-        memory = torch.cuda.get_device_properties(image.device).total_memory
-        return max(1, min(GPU_ROWS, int(memory * GPU_SHARE) // max(used, 1)))
-    return max(1, min(CPU_ROWS, CPU_BUDGET // max(used, 1)))
+    most = GPU_ROWS if image.device.type == "cuda" else CPU_ROWS
+    return max(1, min(most, budget(image.device) // max(used, 1)))
+
+
+def budget(device: torch.device) -> int:
+    """How many bytes a batch may take on `device`: by its size, not by what is free just now."""
+    if device.type == "cuda":
+        return int(torch.cuda.get_device_properties(device).total_memory * GPU_SHARE)
+    return CPU_BUDGET
 
 
 def in_batches(work: Callable[[slice], T], total: int, size: int) -> list[T]:

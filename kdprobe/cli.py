@@ -19,6 +19,7 @@ from kdprobe.errors import (
     INTERRUPTED,
     PARTIAL,
     KdprobeError,
+    UsageError,
 )
 
 DISK_IS_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
@@ -40,8 +41,8 @@ def cli() -> None:
 @cli.command()
 @click.argument("study", type=click.Path(path_type=Path))
 @click.option("--out", type=click.Path(path_type=Path), help="Default: reports/<study's name>.")
-@click.option("--metrics", default="", help="Comma-separated; default: all. See 'list metrics'.")
-@click.option("--layers", default="", help="Comma-separated taps or module paths for concepts.")
+@click.option("--metrics", help="Comma-separated; default: all. See 'list metrics'.")
+@click.option("--layers", help="Comma-separated taps or module paths for concepts.")
 @click.option("--images", default=128, show_default=True, help="Sample size for concepts.")
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:N.")
 @click.option("--seed", default=0, show_default=True, help="Of the sample and all random draws.")
@@ -53,8 +54,8 @@ def cli() -> None:
 def analyze(
     study: Path,
     out: Path | None,
-    metrics: str,
-    layers: str,
+    metrics: str | None,
+    layers: str | None,
     changes: tuple[str, ...],
     allow_code: tuple[str, ...],
     dry_run: bool,
@@ -71,8 +72,8 @@ def analyze(
     ended = run.analyze(
         study,
         out,
-        metrics=_names(metrics),
-        layers=_names(layers),
+        metrics=_names("--metrics", metrics),
+        layers=_names("--layers", layers),
         settings=run.parsed_settings(changes),
         allow_code=allow_code,
         dry_run=dry_run,
@@ -103,16 +104,16 @@ def train(
 
 @cli.command()
 @click.argument("folder", type=click.Path(path_type=Path))
-@click.option("--require", default="", help="Comma-separated claims that must hold, e.g. H1,H3.")
+@click.option("--require", help="Comma-separated claims that must hold, e.g. H1,H3.")
 @as_json
-def verify(folder: Path, require: str, as_json: bool) -> None:
+def verify(folder: Path, require: str | None, as_json: bool) -> None:
     """Judge the hypotheses on a results.json, or the folder that holds one.
 
     Exits 1 when a required claim is not supported for every student arm and layer.
     """
     from kdprobe.commands.verify import verify as run
 
-    sys.exit(0 if run(folder, _names(require), as_json=as_json) else GATE_FAILED)
+    sys.exit(0 if run(folder, _names("--require", require), as_json=as_json) else GATE_FAILED)
 
 
 @cli.command()
@@ -161,8 +162,12 @@ def doctor(out: Path, as_json: bool) -> None:
     sys.exit(0 if run(out, as_json=as_json) else GATE_FAILED)
 
 
-def _names(text: str) -> tuple[str, ...]:
-    return tuple(name.strip() for name in text.split(",") if name.strip())
+def _names(option: str, text: str | None) -> tuple[str, ...]:
+    """The names of a comma-separated option; nothing where it is not given."""
+    names = tuple(name.strip() for name in (text or "").split(",") if name.strip())
+    if text is not None and not names:
+        raise UsageError(f"found {option} without a name; wanted some, separated by commas")
+    return names
 
 
 def main() -> None:

@@ -4,8 +4,8 @@ Code of the user's own is run only when its module was allowed by name.
 """
 
 import hashlib
-import inspect
 import sys
+import traceback
 from collections.abc import Callable, Collection
 from importlib import import_module
 from pathlib import Path
@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from kdprobe.datasets.contract import DATASETS, Images
-from kdprobe.errors import InputError
+from kdprobe.errors import InputError, KdprobeError
 from kdprobe.formats.contract import read_weights
 from kdprobe.manifest import DataEntry, NetworkEntry
 from kdprobe.models.contract import Network, make_body
@@ -52,6 +52,8 @@ def _own_body(entry: NetworkEntry, allowed: Collection[str]) -> nn.Module:
             f"factory {entry.factory!r} does not take these settings: {error}; wanted "
             "function(num_classes=..., and the network's arguments)"
         ) from error
+    except Exception as error:  # whatever the user's own code may raise
+        raise _failed(entry.factory, error) from error
     if not isinstance(body, nn.Module):
         raise InputError(
             f"factory {entry.factory!r} gave {type(body).__name__}; wanted a torch.nn.Module"
@@ -116,12 +118,26 @@ def load_images(data: DataEntry, split: str = "test", allowed: Collection[str] =
         raise InputError(
             f"data set {data.name or data.factory!r} does not take these settings: {error}"
         ) from error
+    except KdprobeError:
+        raise
+    except Exception as error:
+        if data.factory:  # whatever the user's own code may raise
+            raise _failed(data.factory, error) from error
+        raise
     if not isinstance(images, Images):
         raise InputError(
             f"data factory {data.factory!r} gave {type(images).__name__}; "
             "wanted kdprobe.datasets.contract.Images"
         )
     return images
+
+
+def _failed(factory: str, error: Exception) -> InputError:
+    """The user's own code raised: where, and what."""
+    frames = traceback.extract_tb(error.__traceback__)
+    where = f" ({Path(frames[-1].filename).name}:{frames[-1].lineno})" if frames else ""
+    told = f"{type(error).__name__}: {error}{where}"
+    return InputError(f"factory {factory!r} failed: {told}; wanted it to return; mend that code")
 
 
 def _own_code(path: str, allowed: Collection[str]) -> Callable[..., Any]:
@@ -131,6 +147,8 @@ def _own_code(path: str, allowed: Collection[str]) -> Callable[..., Any]:
             f"the study names code to run: {path!r}; refused. If you trust it, run again with "
             f"--allow-code {module}"
         )
+    if not name:
+        raise InputError(f"found factory {path!r}; wanted 'module:function'")
     if str(Path.cwd()) not in sys.path:
         sys.path.append(str(Path.cwd()))  # last: a file here must not stand in for a library
     try:
@@ -143,11 +161,26 @@ def _own_code(path: str, allowed: Collection[str]) -> Callable[..., Any]:
 
 
 def code_digest(study: Study, allowed: Collection[str]) -> dict[str, str]:
-    """SHA-256 of the source of every module of the user's that builds a network of `study`."""
+    """SHA-256 of the code that builds the networks of `study`, where it is the user's own.
+
+    Of the factory's file, and of every loaded module that lies in its folder or below.
+    """
     factories = {run.entry.network.factory for run in study.runs} - {""}
     found = {}
     for factory in sorted(factories):
-        source = inspect.getsourcefile(_own_code(factory, allowed))
-        content = Path(source).read_bytes() if source else b""
-        found[factory] = hashlib.sha256(content).hexdigest()
+        _own_code(factory, allowed)
+        home = Path(sys.modules[factory.partition(":")[0]].__file__ or "").parent
+        files = {Path(file) for module in list(sys.modules.values()) if (file := _file_of(module))}
+        near = sorted(path for path in files if path.is_relative_to(home) and _is_own(path, home))
+        for path in near:
+            found[str(path.relative_to(home))] = hashlib.sha256(path.read_bytes()).hexdigest()
     return found
+
+
+def _file_of(module: object) -> str:
+    return str(getattr(module, "__file__", None) or "")
+
+
+def _is_own(file: Path, home: Path) -> bool:
+    """Not of an environment that happens to lie in the user's folder."""
+    return file.is_file() and "site-packages" not in file.relative_to(home).parts

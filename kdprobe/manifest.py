@@ -151,7 +151,8 @@ def _parse(model: type[M], file: Path) -> M:
         return model.model_validate(data)
     except ValidationError as error:
         faults = [f"  {'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors()]
-        raise InputError(f"{file} has {len(faults)} faults:\n" + "\n".join(faults)) from error
+        count = "1 fault" if len(faults) == 1 else f"{len(faults)} faults"
+        raise InputError(f"{file} has {count}:\n" + "\n".join(faults)) from error
     except ValueError as error:
         raise InputError(f"{file} cannot be parsed: {error}; mend its syntax") from error
 

@@ -1,11 +1,11 @@
 """What is asked of a study?  The user's choices, checked against what is there."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from kdprobe.datasets.contract import Images
-from kdprobe.errors import InputError, UsageError
+from kdprobe.errors import InputError, UnknownName, UsageError
 from kdprobe.loading import build
 from kdprobe.metrics.contract import METRICS, Discarding, Metric, Scope, must_be_like
 from kdprobe.registry import did_you_mean
@@ -71,8 +71,11 @@ def scope_of(study: Study, request: Request, images: Images) -> Scope:
     own = {name: tuple(named_taps(body)) for name, body in bodies.items()}
     shared = [tap for tap in own[study.runs[0].id] if all(tap in taps for taps in own.values())]
     layers = request.layers or tuple(shared[-CONCEPT_LAYERS:]) or ("logits",)
-    for body in bodies.values():
-        find_taps(body, layers)
+    for name, body in bodies.items():
+        try:
+            find_taps(body, layers)
+        except UnknownName as error:
+            raise UnknownName(f"run {name!r}: {error}; every network needs the layers") from error
     for run in study.runs:
         if run.last.network.num_classes != len(classes):
             raise InputError(
@@ -87,6 +90,7 @@ def scope_of(study: Study, request: Request, images: Images) -> Scope:
     return Scope(
         layers=layers,
         images=request.images,
+        available=len(images),
         dataset=study.data.name or study.data.factory,
         classes=classes,
         has_masks=has_masks,
@@ -95,17 +99,25 @@ def scope_of(study: Study, request: Request, images: Images) -> Scope:
             for name, taps in own.items()
         },
         seed=request.seed,
-        discarding=_dividing(_discarding(request), images),
+        discarding=_dividing(
+            _discarding(request), images, "grid" in request.settings.get("discarding", {})
+        ),
     )
 
 
-def _dividing(cut: Discarding, images: Images) -> Discarding:
-    """The same settings. Raises UsageError where cells would overlap on images with masks."""
+def _dividing(cut: Discarding, images: Images, chosen: bool) -> Discarding:
+    """The same settings, with a grid whose cells do not overlap on images that have masks.
+
+    Raises UsageError where the user chose one that does not divide the images.
+    """
     height, width = images.pixels.shape[2:]
-    if images.objects is not None and (height % cut.grid or width % cut.grid):
-        fitting = [g for g in range(2, 33) if height % g == 0 and width % g == 0]
+    if images.objects is None or (height % cut.grid == 0 and width % cut.grid == 0):
+        return cut
+    fitting = [g for g in range(1, 65) if height % g == 0 and width % g == 0]
+    nearest = min(fitting, key=lambda g: abs(g - cut.grid))
+    if chosen:
         raise UsageError(
             f"found images of {height} × {width} pixels and discarding.grid={cut.grid}; wanted a "
-            f"grid that divides both: --set discarding.grid={max(fitting, default=1)}"
+            f"grid that divides both: --set discarding.grid={nearest}"
         )
-    return cut
+    return replace(cut, grid=nearest)

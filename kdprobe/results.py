@@ -30,7 +30,7 @@ class RunSummary(Frozen):
     model: str
     parameters: int
     epochs: tuple[int, ...]  # of the checkpoints that were read
-    digest: str  # of the last checkpoint
+    digest: str  # of the checkpoint at which it is compared
 
 
 class StudySummary(Frozen):
@@ -73,7 +73,7 @@ class Estimate(Frozen):
     effect: float | None
     low: float | None  # 95% interval
     high: float | None
-    p_value: float | None  # two-sided, adjusted over layers (Holm)
+    p_value: float | None  # two-sided, adjusted over layers and parts (Holm)
     wanted: Literal["higher", "lower"]
     outcome: Outcome
 

@@ -3,7 +3,10 @@
 from collections.abc import Collection
 from dataclasses import replace
 
+import torch
+
 from kdprobe.errors import InputError
+from kdprobe.formats.contract import read_weights
 from kdprobe.loading import BrokenWeights, load_network
 from kdprobe.results import Problem
 from kdprobe.study import Run, Study
@@ -17,7 +20,13 @@ def check(study: Study, allowed: Collection[str]) -> tuple[Study, tuple[Problem,
     """
     problems: list[Problem] = []
     runs = []
-    for run in study.runs:
+    unfinished = [run for run in study.runs if run.entry.status == "running"]
+    finished = tuple(run for run in study.runs if run not in unfinished)
+    whole = bool(finished) and any(run.role != "teacher" for run in finished)
+    for run in unfinished if whole else []:
+        what = "its training is not finished; it is left out: finish it by the same 'kdprobe train'"
+        problems.append(Problem(subject=run.id, what=what, left_out=True))
+    for run in finished if whole else study.runs:
         sound = []
         for checkpoint in run.checkpoints:
             try:
@@ -48,16 +57,24 @@ def remarks(study: Study) -> list[Problem]:
         pair = f"{student.id} and {baseline.id}"
         if student.entry.network != baseline.entry.network:
             found.append(Problem(subject=pair, what="are compared, but are different networks"))
-        elif _starts(student) and _starts(baseline) and _starts(student) != _starts(baseline):
-            what = "are compared, but their checkpoints of epoch 0 differ: other initial weights"
+        elif study.final(student).digest == study.final(baseline).digest != "":
+            what = "are compared, but hold the same weights: one file copied twice?"
+            found.append(Problem(subject=pair, what=what))
+        elif _begin_apart(student, baseline):
+            what = "are compared, but began with other weights: their checkpoints of epoch 0 differ"
             found.append(Problem(subject=pair, what=what))
     return found
 
 
-def _starts(run: Run) -> str:
-    """The digest of the checkpoint before training; empty where there is none."""
-    first = run.checkpoints[0]
-    return first.digest if first.epoch == 0 else ""
+def _begin_apart(one: Run, two: Run) -> bool:
+    """Whether both kept their weights before training, and these differ."""
+    firsts = [run.checkpoints[0] for run in (one, two) if len(run.checkpoints) > 1]
+    if len(firsts) < 2 or any(first.epoch != 0 for first in firsts):
+        return False
+    if firsts[0].digest == firsts[1].digest:
+        return False
+    ours, theirs = (read_weights(first.path).tensors for first in firsts)
+    return any(not torch.equal(value, theirs[name]) for name, value in ours.items())
 
 
 def _unequal(study: Study) -> list[str]:
@@ -68,7 +85,8 @@ def _unequal(study: Study) -> list[str]:
         told.append("runs have checkpoints of different epochs; trajectories use the common ones")
     if len({run.last.epoch for run in learners}) > 1:
         epochs = study.common_epochs()
-        where = f"at epoch {epochs[-1]}, the last they share" if epochs else "each at its last"
+        trained = bool(epochs) and epochs[-1] > 0
+        where = f"at epoch {epochs[-1]}, the last they share" if trained else "each at its last"
         told.append(f"runs end at different epochs; they are compared {where}")
     if len({run.entry.schedule for run in learners}) > 1:
         told.append("learning-rate schedules differ; weight distances then compare schedules")

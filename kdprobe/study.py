@@ -114,10 +114,10 @@ class Study:
     def final(self, run: Run) -> Checkpoint:
         """The checkpoint at which `run` is compared: of the last epoch that all learners share.
 
-        Its own last one for the teacher, and where learners share no epoch.
+        Its own last one for the teacher, and where learners share no epoch of training.
         """
         epochs = self.common_epochs()
-        if run.role == "teacher" or not epochs:
+        if run.role == "teacher" or not epochs or epochs[-1] == 0:
             return run.last
         return run.at(epochs[-1:])[0]
 

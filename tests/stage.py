@@ -101,6 +101,7 @@ def scope(study: Study, **changes: Any) -> Scope:
     facts: dict[str, Any] = {
         "layers": LAYERS,
         "images": 4,
+        "available": 1000,
         "dataset": "noise",
         "classes": ("a", "b"),
         "has_masks": True,

@@ -627,3 +627,10 @@ def test_what_a_long_work_warns_of_is_said_unless_quiet(capsys):
         told = capsys.readouterr()
         wanted = "" if quiet else "warning: out of memory: going on with batches of 4\n"
         assert (told.out, told.err) == ("", wanted)
+
+
+@pytest.mark.parametrize("option", ["--metrics=", "--layers=,", "--metrics= , "])
+def test_an_option_that_lost_its_names_is_not_all_of_them(option, capsys, monkeypatch):
+    monkeypatch.setattr("sys.argv", ["kdprobe", "analyze", "nowhere", option])
+    assert _guarded(cli) == 2
+    assert "without a name; wanted some, separated by commas" in capsys.readouterr().err

@@ -1,6 +1,7 @@
 """A record becomes the network that was saved, or a sentence that says why it cannot."""
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from torch import nn
 
 from kdprobe.datasets.contract import Images
 from kdprobe.errors import InputError, UnknownName
-from kdprobe.loading import BrokenWeights, build, load_images, load_network
+from kdprobe.loading import BrokenWeights, build, code_digest, load_images, load_network
 from kdprobe.manifest import DataEntry, NetworkEntry
 from kdprobe.study import Checkpoint, load_study
 
@@ -28,6 +29,10 @@ def narrow():
     pass
 def data(split, count=4):
     return Images(torch.rand(count, 3, 8, 8), torch.zeros(count, dtype=torch.int64), ("a",), None)
+def broken(num_classes):
+    return 1 / 0
+def broken_data(split):
+    raise KeyError("x")
 def listed(split):
     return []
 """
@@ -168,7 +173,8 @@ def test_own_data_runs_only_when_it_was_allowed(own):
         ("number", r"gave int; wanted a torch\.nn\.Module"),
         ("narrow", r"does not take these settings: .*; wanted function\(num_classes="),
         ("nothing", r"cannot import 'own_networks:nothing' .*; wanted 'module:function'"),
-        ("", "wanted 'module:function', importable from here"),
+        ("", "found factory '.*:'; wanted 'module:function'"),
+        ("broken", r"failed: ZeroDivisionError: division by zero \(own_networks\.py:\d+\)"),
     ],
 )
 def test_own_networks_that_are_none(own, name, message):
@@ -197,3 +203,29 @@ def test_an_own_network_loads_its_checkpoint(own, tmp_path):
         1,
         10,
     )
+
+
+def test_data_of_the_users_that_fails_is_the_users(own):
+    with pytest.raises(InputError, match=r"'own_networks:broken_data' failed: KeyError: 'x' \(own"):
+        load_images(DataEntry(factory=f"{own}:broken_data"), allowed={own})
+
+
+def test_code_beside_a_factory_counts(own, tmp_path):
+    """What the factory imports from its own folder is part of what it builds."""
+    (tmp_path / "beside_it.py").write_text("WIDTH = 2\n")
+    (tmp_path / "own_networks.py").write_text(OWN + "import beside_it\n")
+    study = load_study(write_study(tmp_path / "study", [run("t", "teacher")]))
+    entry = study.runs[0].entry.model_copy(update={"network": factory(f"{own}:net")})
+    study = replace(study, runs=(replace(study.runs[0], entry=entry),))
+    before = code_digest(study, {own})
+    assert set(before) == {"own_networks.py", "beside_it.py"}
+    (tmp_path / "beside_it.py").write_text("WIDTH = 3\n")
+    after = code_digest(study, {own})
+    assert before["own_networks.py"] == after["own_networks.py"]
+    assert before["beside_it.py"] != after["beside_it.py"]
+    sys.modules.pop("beside_it")
+
+
+def test_bundled_networks_have_no_code_of_the_users(tmp_path):
+    study = load_study(write_study(tmp_path, [run("t", "teacher")]))
+    assert code_digest(study, ()) == {}

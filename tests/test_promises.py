@@ -72,6 +72,7 @@ def scope_of(study: Study) -> Scope:
     return Scope(
         layers=LAYERS,
         images=6,
+        available=48,
         dataset=study.data.name,
         classes=tuple("0123456789"),
         has_masks=True,

@@ -4,6 +4,7 @@ import shutil
 
 import pytest
 from handmade import RUNS, run, spoil, write_study
+from safetensors.torch import load_file, save_file
 
 from kdprobe.errors import InputError
 from kdprobe.soundness import check, remarks
@@ -67,7 +68,7 @@ def test_other_initial_weights_of_a_pair_are_remarked(tmp_path):
     shutil.copy(tmp_path / "s" / "epoch-0001.safetensors", tmp_path / "s/epoch-0000.safetensors")
     _, problems = check(load_study(tmp_path), ())
     assert [(p.subject, p.left_out) for p in problems] == [("s and b", False)]
-    assert "other initial weights" in problems[0].what
+    assert "began with other weights" in problems[0].what
 
 
 def test_other_networks_of_a_pair_are_remarked(tmp_path):
@@ -96,3 +97,43 @@ def test_a_second_arm_of_baselines_is_remarked(tmp_path):
     study = load_study(write_study(tmp_path, runs))
     assert any("baseline arm 'baseline' alone" in p.what for p in remarks(study))
     assert [(s.id, b.id) for s, b in study.pairs()] == [("s", "b")]
+
+
+def test_a_run_that_is_still_training_is_left_out_beside_finished_ones(tmp_path):
+    runs = [*RUNS, run("s1", seed=1, status="running"), run("b1", "baseline", seed=1)]
+    study, problems = check(load_study(write_study(tmp_path, runs)), ())
+    assert [entry.id for entry in study.runs] == ["t", "b", "s", "b1"]
+    assert [(p.subject, p.left_out) for p in problems] == [("s1", True)]
+
+
+def test_a_study_that_is_all_in_training_is_analysed_as_it_is(tmp_path):
+    runs = [run("t", "teacher"), run("s", seed=0, status="running")]
+    study, problems = check(load_study(write_study(tmp_path, runs)), ())
+    assert [entry.id for entry in study.runs] == ["t", "s"]
+    assert "analysed as it is" in problems[0].what
+
+
+def test_runs_that_share_no_trained_epoch_are_each_at_their_last(tmp_path):
+    write_study(tmp_path, epochs=(0, 1, 2))
+    (tmp_path / "s" / "epoch-0001.safetensors").rename(tmp_path / "s" / "epoch-0005.safetensors")
+    (tmp_path / "s" / "epoch-0002.safetensors").unlink()
+    study = load_study(tmp_path)
+    assert {run.id: study.final(run).epoch for run in study.runs} == {"t": 2, "b": 2, "s": 5}
+    assert any("they are compared each at its last" in p.what for p in remarks(study))
+
+
+def test_equal_weights_in_other_files_are_equal(tmp_path):
+    write_study(tmp_path)
+    file = tmp_path / "s" / "epoch-0000.safetensors"
+    save_file(load_file(file), file, metadata={"made": "elsewhere"})
+    _, problems = check(load_study(tmp_path), ())
+    assert problems == ()
+
+
+def test_a_file_that_was_copied_twice_is_remarked(tmp_path):
+    write_study(tmp_path)
+    shutil.copy(tmp_path / "b" / "epoch-0001.safetensors", tmp_path / "s")
+    _, problems = check(load_study(tmp_path), ())
+    assert [p.what for p in problems] == [
+        "are compared, but hold the same weights: one file copied twice?"
+    ]

@@ -30,6 +30,8 @@ class _Warnings(logging.Handler):
     """Warnings of a long work, such as smaller batches for want of memory, as talk."""
 
     def emit(self, record: logging.LogRecord) -> None:
+        if record.levelno > logging.WARNING:  # an error is told by the command itself
+            return
         click.echo(f"warning: {record.getMessage()}", err=True)
 
 

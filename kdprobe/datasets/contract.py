@@ -28,9 +28,12 @@ class Images:
 
     def __post_init__(self) -> None:
         n = len(self.pixels)
-        if self.pixels.dim() != 4 or n == 0:
+        if self.pixels.dim() != 4 or n == 0 or self.pixels.shape[1] != 3:
             shape = tuple(self.pixels.shape)
-            raise InputError(f"found pixels of shape {shape}; wanted (n, 3, h, w) with n > 0")
+            raise InputError(
+                f"found pixels of shape {shape}; wanted (n, 3, h, w) with n > 0: repeat gray "
+                "images by pixels.expand(-1, 3, -1, -1)"
+            )
         if self.pixels.dtype != torch.float32:
             raise InputError(f"found {self.pixels.dtype} pixels; wanted float32 in [0, 1]")
         if not bool(torch.isfinite(self.pixels).all()) or _outside_unit(self.pixels):

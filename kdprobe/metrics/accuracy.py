@@ -39,7 +39,7 @@ class RunAccuracy:
 
 @dataclass(frozen=True)
 class Accuracies:
-    """Every network at its last checkpoint."""
+    """Every network at the end of its training."""
 
     images: int
     runs: Sequence[RunAccuracy]
@@ -75,7 +75,7 @@ class Accuracies:
 def accuracy(study: Study, scope: Scope, *, images: int = 1000) -> Inquiry[Accuracies]:
     """Share of held-out images whose largest logit is the label's, and the mean cross-entropy.
 
-    Every run at its last checkpoint.
+    Every run at the end of its training: the last epoch that the learners share.
     """
     asked = {run: sight("outputs", study.final(run), images=images) for run in study.runs}
     seen = yield list(asked.values())

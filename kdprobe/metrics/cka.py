@@ -22,6 +22,8 @@ from kdprobe.panels import Heatmap, Panel, Table
 from kdprobe.probes.contract import sight
 from kdprobe.study import Study
 
+SMALLEST = 4  # images, for the unbiased estimator
+
 
 def normalised(cross: Array, first: Array, second: Array) -> Array:
     """CKA (s, t) from HSIC of the pairs (s, t) and of each layer with itself (s,), (t,).
@@ -107,12 +109,14 @@ def cka(study: Study, scope: Scope, *, images: int = 512, batch: int = 128) -> I
 
     CKA(X, Y) = HSIC(X, Y) / sqrt(HSIC(X, X) HSIC(Y, Y)), HSIC averaged over minibatches by its
     unbiased estimator, so that the value does not depend on the number of images; it can be a
-    little below 0. Last checkpoints.
+    little below 0. At the last epoch that the learners share.
     """
     teacher = the_teacher(study)
     runs = followed(study)
     if not runs:
         raise NotApplicable("needs a student or a baseline; this study has only a teacher")
+    if min(images, scope.available) < SMALLEST:
+        raise NotApplicable(f"needs at least {SMALLEST} images, found {scope.available}")
     others = scope.similarity_layers[teacher.id]
     asked = {
         run: sight(

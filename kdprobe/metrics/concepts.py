@@ -16,9 +16,8 @@ from kdprobe.metrics.contract import (
     page_only,
     roles_of,
 )
-from kdprobe.metrics.counting import ConceptCount, count
-from kdprobe.metrics.discarding import ConceptLook, Objects, background_level
-from kdprobe.metrics.discarding import concepts as concept_cells
+from kdprobe.metrics.counting import ConceptCount, count, sides
+from kdprobe.metrics.discarding import ConceptLook, Objects
 from kdprobe.metrics.gallery import gallery
 from kdprobe.panels import Gallery, Lines, Panel, Table
 from kdprobe.stats import mean_of_defined
@@ -134,21 +133,25 @@ class Concepts:
 
     def _row(self, run: str, layer: str, b: int) -> tuple[str | float | None, ...]:
         count = self.runs[run][layer]
-        fg, bg = float(count.foreground[b].mean()), float(count.background[b].mean())
+        fg, bg = (float(mean_of_defined(side[b])) for side in (count.foreground, count.background))
         share, auroc = float(count.share[b]), float(mean_of_defined(count.auroc))
         return (
             run,
             layer,
             self.thresholds[b],
-            round(fg, 2),
+            _rounded(fg, 2),
             round(float(count.count_error[b][0]), 3),
-            round(bg, 2),
+            _rounded(bg, 2),
             round(float(count.count_error[b][1]), 3),
-            None if np.isnan(share) else round(share, 3),
-            round(100 * fg / max(float(self.object_cells.mean()), 1e-9), 1),
-            round(100 * bg / max(float(self.background_cells.mean()), 1e-9), 1),
-            None if np.isnan(auroc) else round(auroc, 3),
+            _rounded(share, 3),
+            _rounded(100 * fg / max(float(self.object_cells.mean()), 1e-9), 1),
+            _rounded(100 * bg / max(float(self.background_cells.mean()), 1e-9), 1),
+            _rounded(auroc, 3),
         )
+
+
+def _rounded(value: float, digits: int) -> float | None:
+    return None if np.isnan(value) else round(value, digits)
 
 
 @metric(
@@ -212,8 +215,8 @@ def _curve(how: ConceptLook, seen: Seen, run: Run, layer: str, epochs: Sequence[
         return Curve(np.zeros(0), np.zeros(0))
     on = how.objects(seen).on
     h = how.entropies(seen, run.at(epochs), layer)
-    found = concept_cells(h, background_level(h, on), [how.scope.discarding.b])[0]
-    return Curve(*((found & side).sum((-2, -1)).mean(-1) for side in (on, ~on)))
+    foreground, background = sides(h, on, [how.scope.discarding.b])  # (1, k, n)
+    return Curve(mean_of_defined(foreground[0]), mean_of_defined(background[0]))
 
 
 def _saturated(
@@ -225,7 +228,7 @@ def _saturated(
         layer: [
             run
             for run, at in runs.items()
-            if at[layer].foreground[headline].sum() > SATURATION * cells
+            if np.nansum(at[layer].foreground[headline]) > SATURATION * cells
         ]
         for layer in layers
     }

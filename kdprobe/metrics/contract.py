@@ -89,7 +89,8 @@ class Scope:
     """What the user asked for and what the data holds: applies to all metrics."""
 
     layers: tuple[str, ...]  # where concepts are looked for, from input to output
-    images: int  # in the sample for concepts
+    images: int  # in the sample for concepts, where there are so many
+    available: int  # images in the test split
     dataset: str
     classes: tuple[str, ...]
     has_masks: bool

@@ -15,9 +15,9 @@ from kdprobe.stats import mean_of_defined
 
 @dataclass(frozen=True)
 class ConceptCount:
-    """The concepts of one network at one layer, at its last checkpoint."""
+    """The concepts of one network at one layer, at the end of its training."""
 
-    foreground: Array  # (b, n) task-relevant: concepts on the object
+    foreground: Array  # (b, n) task-relevant: concepts on the object; NaN where the layer is dead
     background: Array  # (b, n) task-irrelevant: concepts off it
     count_error: Array  # (b, 2) Monte-Carlo standard error of the mean of both; 0 where exact
     entropy_error: float  # root mean square Monte-Carlo error of H, nats
@@ -60,9 +60,15 @@ def count(
 
 
 def sides(h: Array, on: Array, thresholds: Sequence[float]) -> tuple[Array, Array]:
-    """N_fg and N_bg, each (b, n), from entropies and objects (n, g, g)."""
+    """N_fg and N_bg, each (b, ..., n), from entropies (..., n, g, g) and objects (n, g, g).
+
+    NaN for an image on which the layer is dead.
+    """
     found = concepts(h, background_level(h, on), thresholds)
-    return (found & on).sum((-2, -1)), (found & ~on).sum((-2, -1))
+    dead = np.isnan(h).any((-2, -1))
+    counts = [(found & side).sum((-2, -1)) for side in (on, ~on)]
+    foreground, background = (np.where(dead, np.nan, count) for count in counts)
+    return foreground, background
 
 
 def half_sample_error(halves: Array, on: Array, thresholds: Sequence[float]) -> Array:
@@ -76,7 +82,7 @@ def half_sample_error(halves: Array, on: Array, thresholds: Sequence[float]) -> 
     """
     if len(halves) == 0:
         return np.zeros((len(thresholds), 2))
-    means = np.stack([np.stack(sides(half, on, thresholds)).mean(-1) for half in halves])
+    means = np.stack([mean_of_defined(np.stack(sides(half, on, thresholds))) for half in halves])
     return np.asarray(means.std(axis=0).T)  # of (u, 2, b)
 
 

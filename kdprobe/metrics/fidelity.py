@@ -103,8 +103,8 @@ def _percent(share: float | None) -> float | None:
 def fidelity(study: Study, scope: Scope, *, images: int = 1000) -> Inquiry[Fidelities]:
     """Top-1 agreement mean[argmax s = argmax t] and mean KL(p_t || p_s), at temperature 1.
 
-    On held-out images, every run at its last checkpoint; agreement also apart for images that the
-    teacher answers right and wrong.
+    On held-out images, at the last epoch that the learners share; agreement also apart for images
+    that the teacher answers right and wrong.
     """
     teacher = the_teacher(study)
     runs = followed(study)

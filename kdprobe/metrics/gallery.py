@@ -44,7 +44,7 @@ def gallery(
         title=f"What the networks keep, {layer}",
         how_to_read=(
             "Colour is the entropy of a cell against the background's mean, in nats: low = kept. "
-            f"Framed cells are concepts at b = {b:g}. Last checkpoints of the first seed."
+            f"Framed cells are concepts at b = {b:g}. The first seed, at the end of training."
         ),
         layer=layer,
         pictures=pictures,

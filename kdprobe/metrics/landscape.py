@@ -39,7 +39,7 @@ def rise(steps: Array, loss: Array, radius: float) -> Array:
 
 @dataclass(frozen=True)
 class Ground:
-    """The loss around one network's last checkpoint."""
+    """The loss around one network at the end of its training."""
 
     line: Array  # (r, p) nats along each random direction
     centre: float  # loss at the network itself, nats
@@ -163,7 +163,8 @@ def landscape(
 ) -> Inquiry[Landscape]:
     """Cross-entropy along filter-normalised random directions, and over planes of two.
 
-    Lines for every run; planes for the teacher and the first seed of every arm. Last checkpoints,
+    Lines for every run; planes for the teacher and the first seed of every arm, at the last
+    epoch that the learners share,
     BatchNorm with its stored statistics. Curvature is the second central difference at the
     middle, one step wide; sharpness the largest rise at a point within half a filter norm; both
     are means over the directions drawn. The points are odd in number: the network is one of them.

@@ -147,8 +147,8 @@ def _sums(
     start = 0
     for some in how.chunks(chunk):
         cells = _cell_energies(features, x, some.to(features), grid)
-        members = torch.arange(start, start + len(some), device=x.device) % len(groups)
-        groups.index_add_(0, members, cells)
+        for group in range(len(groups)):
+            groups[group] += cells[(group - start) % len(groups) :: len(groups)].sum(0)
         squares += cells.square().sum(0)
         start += len(some)
     return groups, squares

@@ -12,18 +12,18 @@ arXiv:2010.15327, equations 2-4 (minibatch CKA).
 Axes: n images of a batch, s and t layers of the two networks.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import torch
 from torch import Tensor
 
-from kdprobe.batches import in_batches
+from kdprobe.batches import budget, in_batches
 from kdprobe.errors import InputError
 from kdprobe.models.contract import Network
 from kdprobe.probes.contract import probe
 from kdprobe.probes.lens import Lens
 from kdprobe.study import Checkpoint
-from kdprobe.taps import Tap, find_taps, flat, watch
+from kdprobe.taps import Tap, find_taps, flat, shapes, watch
 
 SMALLEST_BATCH = 4  # HSIC's n (n - 3) must be positive
 ROUNDING = 32  # units in the last place: a layer that varies less gives every image the same
@@ -68,17 +68,38 @@ def hsic(
 def centred_grams(network: Network, taps: Mapping[str, Tap], pixels: Tensor, rows: int) -> Tensor:
     """(s, n * n): the U-centred linear Gram matrix of every tapped layer, one row a layer.
 
-    `pixels` (n, 3, h, w) is one batch of the statistic; the network sees `rows` of it at a time.
+    `pixels` (n, 3, h, w) is one batch of the statistic; the network sees `rows` of it at a time,
+    and once more for every further group of layers whose features do not fit in memory together.
     """
+    grams = []
+    widths = shapes(network.body, taps, pixels[:1].to(network.mean.dtype))
+    for group in _groups(widths, len(pixels), budget(pixels.device)):
+        wanted = {name: taps[name] for name in group}
 
-    def part(some: slice) -> dict[str, Tensor]:
-        with watch(network.body, taps) as seen:
-            network(pixels[some])
-            return {name: flat(seen[name]) for name in taps}
+        def part(some: slice, wanted: Mapping[str, Tap] = wanted) -> dict[str, Tensor]:
+            with watch(network.body, wanted) as seen:
+                network(pixels[some])
+                return {name: flat(seen[name]) for name in wanted}
 
-    parts = in_batches(part, len(pixels), rows)
-    layers = (torch.cat([part[name] for part in parts]) for name in taps)
-    return torch.stack([u_centred(gram(layer)) for layer in layers]).flatten(1)
+        parts = in_batches(part, len(pixels), rows)
+        for name in group:
+            layer = torch.cat([part.pop(name) for part in parts])
+            grams.append(u_centred(gram(layer)))
+    return torch.stack(grams).flatten(1)
+
+
+def _groups(widths: Mapping[str, tuple[int, ...]], images: int, memory: int) -> Iterator[list[str]]:
+    """Layers in order, parted so that the features of each group fit into `memory` bytes."""
+    group: list[str] = []
+    used = 0
+    for name, shape in widths.items():
+        size = 4 * images * torch.Size(shape).numel()
+        if group and used + size > memory:
+            yield group
+            group, used = [], 0
+        group.append(name)
+        used += size
+    yield group
 
 
 def gram(features: Tensor) -> Tensor:

@@ -35,9 +35,12 @@ class Ruling:
         applicable = [entry for entry in self.verdicts if entry.outcome != "not applicable"]
         if not applicable:
             return "could not be judged"
-        holds = sum(entry.outcome == "supported" for entry in applicable)
+        counts = Counter(entry.outcome for entry in applicable)
+        found = [outcome for outcome in OUTCOMES if counts[outcome]]
         layers = "layer" if len(applicable) == 1 else "layers"
-        return f"holds at {holds} of {len(applicable)} {layers}"
+        if len(found) == 1:
+            return f"{found[0]} at {len(applicable)} {layers}"
+        return ", ".join(f"{outcome} at {counts[outcome]}" for outcome in found) + f" {layers}"
 
 
 @dataclass(frozen=True)

@@ -208,9 +208,7 @@ def _estimate(entry: Estimate, reach: float) -> Data:
 def _findings(top: Headline) -> list[Data]:
     return [
         _finding("What deserves attention", top.attention, "No problem was found in the study."),
-        _finding(
-            "What could not be judged", top.unjudged, "Everything that was asked for was judged."
-        ),
+        _finding("What could not be judged", top.unjudged, "Nothing was left out."),
     ]
 
 

@@ -103,7 +103,7 @@ def _lines(axes: Axes, panel: Lines, colours: Colours) -> None:
             edges = _floats(series.low), _floats(series.high)
             axes.fill_between(x, *edges, color=PRINT[name], alpha=0.13, linewidth=0)
     axes.set(xlabel=panel.x_label, ylabel=panel.y_label)
-    if panel.log_y:
+    if panel.log_y and any(y is not None and y > 0 for series in panel.series for y in series.y):
         axes.set_yscale("log")
     axes.grid(True)
     if panel.series:

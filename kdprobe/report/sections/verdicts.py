@@ -32,7 +32,7 @@ def verdicts(results: Results) -> list[Panel]:
         for verdict in results.verdicts
         for estimate in verdict.estimates or (None,)
     )
-    how = "Effect is student minus baseline, with its 95% interval; p is adjusted over layers."
+    how = "Effect is student minus baseline, with its 95% interval; p is adjusted (Holm)."
     return [
         Table(title="Every estimate", how_to_read=how, columns=COLUMNS, rows=rows, name="verdicts")
     ]
