@@ -13,7 +13,7 @@ def runs(results: Results) -> list[Panel]:
     """One row a network."""
     known = accuracies(results)
     rows = tuple(_row(run, known.get(run.id)) for run in results.study.runs)
-    how = "Checkpoints are the epochs that were read; the digest names the last one's weights."
+    how = "Checkpoints are the epochs that were read; the digest is of the compared one."
     return [Table(title="Networks", how_to_read=how, columns=COLUMNS, rows=rows, name="runs")]
 
 
