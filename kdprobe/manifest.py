@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError, m
 
 from kdprobe.errors import InputError
 
-Role = Literal["teacher", "baseline", "student"]
+Role = Literal["teacher", "baseline", "student", "control"]
 M = TypeVar("M", bound="Entry")
 
 

@@ -16,7 +16,7 @@ from kdprobe.panels import Frozen, Panel
 SCHEMA_VERSION = 1
 SIGNIFICANT_DIGITS = 6
 
-Role = Literal["teacher", "baseline", "student"]
+Role = Literal["teacher", "baseline", "student", "control"]
 Outcome = Literal["supported", "contradicted", "undecided", "not applicable"]
 
 

@@ -98,17 +98,27 @@ class Study:
         return tuple(run for run in self.runs if run.role == "student")
 
     @property
+    def controls(self) -> tuple[Run, ...]:
+        """Learners that tell knowledge from regularisation, such as one with smoothed labels."""
+        return tuple(run for run in self.runs if run.role == "control")
+
+    @property
+    def learners(self) -> tuple[Run, ...]:
+        """Baselines, then students, then controls: all but the teacher."""
+        return self.baselines + self.students + self.controls
+
+    @property
     def arms(self) -> dict[str, tuple[Run, ...]]:
-        """Baselines and students by arm; runs of an arm differ by seed."""
-        runs = self.baselines + self.students
+        """The learners by arm; runs of an arm differ by seed."""
+        runs = self.learners
         return {
             arm: tuple(r for r in runs if r.arm == arm)
             for arm in dict.fromkeys(r.arm for r in runs)
         }
 
     def common_epochs(self) -> tuple[int, ...]:
-        """The epochs at which every baseline and student has a checkpoint."""
-        grids = [set(run.epochs) for run in self.baselines + self.students]
+        """The epochs at which every learner has a checkpoint."""
+        grids = [set(run.epochs) for run in self.learners]
         return tuple(sorted(set.intersection(*grids))) if grids else ()
 
     def final(self, run: Run) -> Checkpoint:

@@ -250,5 +250,5 @@ def the_teacher(study: Study) -> Run:
 
 
 def followed(study: Study) -> tuple[Run, ...]:
-    """Baselines, then students: the networks whose learning is compared."""
-    return study.baselines + study.students
+    """Baselines, students and controls: the networks whose learning is compared."""
+    return study.learners
