@@ -177,7 +177,7 @@ def concepts(
     carried into the counts. A fit at the paper's own, larger noise differs from this limit.
     """
     how, cut = ConceptLook(scope), scope.discarding
-    curved, epochs = study.baselines + study.students, study.common_epochs()
+    curved, epochs = study.learners, study.common_epochs()
     course = [how.at(c) for run in curved for c in run.at(epochs)]
     seen = yield [how.pictures, *(how.at(study.final(run)) for run in study.runs), *course]
     objects, layers = how.objects(seen), how.layers

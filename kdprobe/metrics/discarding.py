@@ -150,7 +150,7 @@ def learners(study: Study) -> tuple[tuple[Run, ...], tuple[int, ...]]:
     Raises:
         NotApplicable: there is no such run, or fewer than two common checkpoints.
     """
-    runs = study.baselines + study.students
+    runs = study.learners
     if not runs:
         raise NotApplicable("needs a student or a baseline; this study has only a teacher")
     epochs = study.common_epochs()
