@@ -80,7 +80,7 @@ class RunEntry(Entry):
     seed: int | None = None  # runs that share a seed share initial weights and data order
     network: NetworkEntry
     matched_layer: str = ""  # the layer on which the student was matched to the teacher
-    schedule: str = ""  # of the learning rate, in words; compared between student and baseline
+    schedule: str = ""  # of the learning rate, in words; compared between learners
     checkpoints: tuple[str, ...] = ()  # files or glob patterns in the run's folder; default: all
     status: Literal["finished", "running"] = "finished"
 
@@ -169,6 +169,14 @@ def _refuse_doubles(entry: StudyEntry, folder: Path) -> None:
             f"{folder}: two runs of arm {twin[0]!r} have seed {twin[1]}; runs of an arm differ by "
             "their seed: give each its own, or its own arm"
         )
+    roles: dict[str, Role] = {}
+    for run in entry.runs:
+        arm = run.arm or run.role
+        if roles.setdefault(arm, run.role) != run.role:
+            raise InputError(
+                f"{folder}: arm {arm!r} holds runs of role {roles[arm]} and of role {run.role}; "
+                "wanted one role an arm: give one of them another arm"
+            )
     teachers = [run.id for run in entry.runs if run.role == "teacher"]
     if len(teachers) > 1:
         raise InputError(

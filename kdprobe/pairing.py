@@ -1,6 +1,6 @@
-"""Who is compared with whom?  Every student with the baseline of its seed."""
+"""Who is compared with whom?  A student with the baseline, or a control, of its seed."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Protocol, TypeVar
 
 
@@ -18,26 +18,36 @@ class Trained(Protocol):
 T = TypeVar("T", bound=Trained)
 
 
-def pairs_by_arm(runs: Iterable[T]) -> dict[str, list[tuple[T, T]]]:
-    """(student, baseline) of equal seed, by student arm.
+def pairs_by_arm(
+    runs: Iterable[T], others: Sequence[T] | None = None
+) -> dict[str, list[tuple[T, T]]]:
+    """(student, other) of equal seed, by student arm; arms without a pair are left out.
 
-    Where there are several arms of baselines, the first one is the reference. Runs without a seed
-    cannot be matched, but for a single student and a single baseline that both have none.
+    `others` are the runs of one arm. By default they are the baselines; where there are several
+    arms of baselines, the first one is the reference.
     """
     known = list(runs)
-    baselines = [run for run in known if run.role == "baseline"]
-    reference = {run.seed: run for run in baselines if run.arm == baselines[0].arm}
+    if others is None:
+        others = next(iter(arms_of(known, "baseline").values()), [])
+    found = {arm: _of_equal_seed(ours, others) for arm, ours in arms_of(known, "student").items()}
+    return {arm: pairs for arm, pairs in found.items() if pairs}
+
+
+def arms_of(runs: Iterable[T], role: str) -> dict[str, list[T]]:
+    """The runs of `role` by arm, in order."""
     arms: dict[str, list[T]] = {}
-    for run in known:
-        if run.role == "student":
+    for run in runs:
+        if run.role == role:
             arms.setdefault(run.arm, []).append(run)
-    seedless = [run for run in baselines if run.seed is None]
-    pairs: dict[str, list[tuple[T, T]]] = {}
-    for arm, students in arms.items():
-        alone = len(students) == len(seedless) == len(reference) == 1
-        pairs[arm] = [
-            (run, reference[run.seed])
-            for run in students
-            if run.seed in reference and (run.seed is not None or alone)
-        ]
-    return {arm: found for arm, found in pairs.items() if found}
+    return arms
+
+
+def _of_equal_seed(ours: Sequence[T], others: Sequence[T]) -> list[tuple[T, T]]:
+    """Runs without a seed are matched only where both sides have one run, so no choice."""
+    partner = {run.seed: run for run in others}
+    alone = len(ours) == len(others) == 1
+    return [
+        (run, partner[run.seed])
+        for run in ours
+        if run.seed in partner and (run.seed is not None or alone)
+    ]

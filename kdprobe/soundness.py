@@ -53,14 +53,14 @@ def remarks(study: Study) -> list[Problem]:
         if run.entry.status == "running"
     ]
     found += [Problem(subject=study.name, what=what) for what in _unequal(study)]
-    for student, baseline in study.pairs():
-        pair = f"{student.id} and {baseline.id}"
-        if student.entry.network != baseline.entry.network:
+    for student, other in (*study.pairs(), *study.control_pairs()):
+        pair = f"{student.id} and {other.id}"
+        if student.entry.network != other.entry.network:
             found.append(Problem(subject=pair, what="are compared, but are different networks"))
-        elif study.final(student).digest == study.final(baseline).digest != "":
+        elif study.final(student).digest == study.final(other).digest != "":
             what = "are compared, but hold the same weights: one file copied twice?"
             found.append(Problem(subject=pair, what=what))
-        elif _begin_apart(student, baseline):
+        elif _begin_apart(student, other):
             what = "are compared, but began with other weights: their checkpoints of epoch 0 differ"
             found.append(Problem(subject=pair, what=what))
     return found
@@ -78,8 +78,8 @@ def _begin_apart(one: Run, two: Run) -> bool:
 
 
 def _unequal(study: Study) -> list[str]:
-    """What differs between baselines and students that should be trained alike."""
-    learners = study.baselines + study.students
+    """What differs between learners that should be trained alike."""
+    learners = study.learners
     told = []
     if len({run.epochs for run in learners}) > 1:
         told.append("runs have checkpoints of different epochs; trajectories use the common ones")

@@ -5,14 +5,14 @@ No weight is loaded here: a `Study` knows where its checkpoints are and which ne
 
 import hashlib
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
 
 from kdprobe.errors import InputError
 from kdprobe.manifest import DataEntry, NetworkEntry, Role, RunEntry, read_manifest
-from kdprobe.pairing import pairs_by_arm
+from kdprobe.pairing import arms_of, pairs_by_arm
 
 SUFFIXES = (".safetensors", ".pt", ".pth")
 
@@ -133,7 +133,16 @@ class Study:
 
     def pairs(self) -> tuple[tuple[Run, Run], ...]:
         """(student, baseline) of the same seed, over all student arms."""
-        return tuple(pair for pairs in pairs_by_arm(self.runs).values() for pair in pairs)
+        return self._pairs(None)
+
+    def control_pairs(self) -> tuple[tuple[Run, Run], ...]:
+        """(student, control) of the same seed, over all arms of controls and of students."""
+        arms = arms_of(self.runs, "control").values()
+        return tuple(pair for others in arms for pair in self._pairs(others))
+
+    def _pairs(self, others: Sequence[Run] | None) -> tuple[tuple[Run, Run], ...]:
+        found = pairs_by_arm(self.runs, others).values()
+        return tuple(pair for pairs in found for pair in pairs)
 
 
 def load_study(folder: str | Path) -> Study:

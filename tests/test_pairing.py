@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import pytest
 
-from kdprobe.pairing import pairs_by_arm
+from kdprobe.pairing import arms_of, pairs_by_arm
 
 
 @dataclass(frozen=True)
@@ -45,3 +45,20 @@ def test_runs_without_a_seed_are_matched_only_where_there_is_no_choice():
 @pytest.mark.parametrize("runs", [[], [B0], [K0], [B1, K0]])
 def test_without_partners_nobody_is_compared(runs):
     assert pairs_by_arm(runs) == {}
+
+
+def test_students_meet_the_runs_of_any_arm_by_seed():
+    smooth = [Run("control", "smooth", seed) for seed in (2, 0)]
+    known = [B0, B1, K0, K1, K2, *smooth]
+    assert pairs_by_arm(known, smooth) == {"kd": [(K0, smooth[1]), (K2, smooth[0])]}
+    assert pairs_by_arm(known) == {"kd": [(K0, B0), (K1, B1)]}, "a control is no baseline"
+    assert pairs_by_arm(known, []) == {}
+
+
+def test_arms_are_those_of_a_role_in_order():
+    controls = [Run("control", "smooth", 0), Run("control", "random", 0)]
+    assert arms_of([*controls, B0, K0], "control") == {
+        "smooth": controls[:1],
+        "random": controls[1:],
+    }
+    assert arms_of([B0], "control") == {}

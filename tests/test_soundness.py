@@ -137,3 +137,42 @@ def test_a_file_that_was_copied_twice_is_remarked(tmp_path):
     assert [p.what for p in problems] == [
         "are compared, but hold the same weights: one file copied twice?"
     ]
+
+
+CONTROL = run("c", "control", arm="smooth", seed=0)
+
+
+def test_a_sound_control_needs_no_remark(tmp_path):
+    _, problems = check(load_study(write_study(tmp_path, [*RUNS, CONTROL])), ())
+    assert problems == ()
+
+
+def test_another_network_of_a_control_is_remarked(tmp_path):
+    wide = {"name": "resnet8", "num_classes": 10, "arguments": {"width": 3}}
+    found = remarks(load_study(write_study(tmp_path, [*RUNS, CONTROL | {"network": wide}])))
+    assert [(p.subject, p.what) for p in found] == [
+        ("s and c", "are compared, but are different networks")
+    ]
+
+
+def test_other_initial_weights_of_a_control_are_remarked(tmp_path):
+    write_study(tmp_path, [*RUNS, CONTROL])
+    shutil.copy(tmp_path / "c" / "epoch-0001.safetensors", tmp_path / "c/epoch-0000.safetensors")
+    _, problems = check(load_study(tmp_path), ())
+    assert [p.subject for p in problems] == ["s and c"]
+    assert "began with other weights" in problems[0].what
+
+
+def test_another_schedule_of_a_control_is_remarked(tmp_path):
+    runs = [*(entry | {"schedule": "cosine"} for entry in RUNS), CONTROL | {"schedule": "steps"}]
+    found = [p.what for p in remarks(load_study(write_study(tmp_path, runs)))]
+    assert found == ["learning-rate schedules differ; weight distances then compare schedules"]
+
+
+def test_a_control_that_is_a_copy_of_the_student_is_remarked(tmp_path):
+    write_study(tmp_path, [*RUNS, CONTROL])
+    shutil.copy(tmp_path / "s" / "epoch-0001.safetensors", tmp_path / "c")
+    _, problems = check(load_study(tmp_path), ())
+    assert [(p.subject, p.what) for p in problems] == [
+        ("s and c", "are compared, but hold the same weights: one file copied twice?")
+    ]

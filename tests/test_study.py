@@ -183,3 +183,27 @@ def test_a_sealed_checkpoint_bears_the_digest_of_its_file(tmp_path):
 def test_labels_tell_the_settings():
     assert NetworkEntry(**NETWORK).label == "resnet8 (width=2)"
     assert NetworkEntry(factory="own:net", num_classes=2).label == "own:net"
+
+
+def test_controls_are_learners_of_their_own(tmp_path):
+    runs = [*RUNS, run("c", "control", arm="smooth", seed=0)]
+    study = load_study(write_study(tmp_path, runs, epochs=(0, 1, 2)))
+    assert [entry.id for entry in study.controls] == ["c"]
+    assert [entry.id for entry in study.learners] == ["b", "s", "c"]
+    assert list(study.arms) == ["baseline", "student", "smooth"]
+    assert [(s.id, b.id) for s, b in study.pairs()] == [("s", "b")]
+    assert [(s.id, c.id) for s, c in study.control_pairs()] == [("s", "c")]
+    (tmp_path / "c" / "epoch-0002.safetensors").unlink()
+    assert load_study(tmp_path).common_epochs() == (0, 1), "measured at the same checkpoints"
+
+
+def test_without_controls_there_are_no_pairs_with_them(tmp_path):
+    study = load_study(write_study(tmp_path))
+    assert study.controls == study.control_pairs() == ()
+
+
+def test_an_arm_of_two_roles_is_refused(tmp_path):
+    runs = [*RUNS, run("c", "control", arm="student", seed=1)]
+    told = "arm 'student' holds runs of role student and of role control; wanted one role an arm"
+    with pytest.raises(InputError, match=told):
+        load_study(write_study(tmp_path, runs))

@@ -167,7 +167,7 @@ def _loss_faults(raw: Raw) -> Iterator[Fault]:
         text = _at(raw, f"arms.{name}.loss", str)
         lack = "" if "teacher" in raw else "add a [teacher] table"
         if _at(raw, f"arms.{name}.role", str) == "baseline":
-            lack = "a baseline learns from raw data; make its role 'student'"
+            lack = "a baseline learns from raw data; make its role 'student' or 'control'"
         if text is not None:
             yield from _expression_faults(f"arms.{name}.loss", text, lack)
 

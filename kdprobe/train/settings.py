@@ -60,9 +60,9 @@ class Teacher(Table):
 
 
 class Arm(Table):
-    """Runs that differ by seed only: a baseline without teacher, or a student."""
+    """Runs that differ by seed only: a baseline without teacher, a student, or a control."""
 
-    role: Literal["baseline", "student"]
+    role: Literal["baseline", "student", "control"]
     model: Model
     loss: str  # such as 0.1*cross_entropy + 0.9*kd(T=4)
 

@@ -172,3 +172,14 @@ def test_who_is_compared_with_whom():
     assert [run.id for run in followed(study)] == ["baseline0", "kd0"]
     with pytest.raises(NotApplicable, match="needs a teacher; this study has none"):
         the_teacher(made_up(FAMILY[1:]))
+
+
+@pytest.mark.parametrize("key", METRICS)
+def test_controls_are_looked_at_wherever_baselines_are(key):
+    study = made_up([*FAMILY, ("smooth", "control", 0)])
+    try:
+        asked = [repr(one) for one in next(METRICS[key].ask(study, scope(study)))]
+    except NotApplicable as answer:
+        pytest.skip(answer.reason)
+    wanted = {one.replace("baseline0", "smooth0") for one in asked if "'baseline0" in one}
+    assert wanted <= set(asked)

@@ -170,3 +170,10 @@ def test_the_learning_rate_follows_its_schedule(overrides, rates, words):
     found = [learning_rate(recipe.optimizer, cohort, passed) for passed in (0, 1, 2)]
     assert found == pytest.approx(rates)
     assert words in schedule_sentence(recipe.optimizer, cohort)
+
+
+@pytest.mark.parametrize("loss", ["cross_entropy(smoothing=0.1)", "2*cross_entropy", "kd(T=4)"])
+def test_a_control_may_learn_from_any_loss(loss):
+    arm = "arms.control={role='control', model={name='resnet8'}, loss='" + loss + "'}"
+    found = cohorts(load_recipe("tiny", [arm]))[1].runs[-1]
+    assert (found.id, found.arm, found.role) == ("control-seed0", "control", "control")

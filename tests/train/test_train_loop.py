@@ -226,3 +226,19 @@ def test_devices_that_are_not_there(name, words):
 def test_devices_that_are_there():
     assert choose_device("cpu") == torch.device("cpu")
     assert choose_device().type in ("cpu", "cuda")
+
+
+def test_a_control_trains_beside_the_others_from_the_same_bits(tmp_path, small):
+    smooth = "{role='control', model={name='resnet8', arguments={width=2}}, loss='%s'}"
+    arm = "arms.smooth=" + smooth % "cross_entropy(smoothing=0.1)"
+    folder = train("tiny", out=tmp_path, overrides=[*small, arm])
+    study = load_study(folder)
+    assert [run.id for run in study.controls] == ["smooth-seed0"]
+    assert [(s.id, c.id) for s, c in study.control_pairs()] == [
+        ("kd-seed0", "smooth-seed0"),
+        ("feature-seed0", "smooth-seed0"),
+    ]
+    base, control = (load_file(run.checkpoints[0].path) for run in study.learners[::3])
+    assert all(torch.equal(base[key], control[key]) for key in base)
+    base, control = (load_file(run.last.path) for run in study.learners[::3])
+    assert not torch.equal(base["fc.weight"], control["fc.weight"])
