@@ -67,7 +67,7 @@ class MetricReport(Frozen):
 
 
 class Estimate(Frozen):
-    """One compared quantity behind a verdict: student minus baseline, in the quantity's unit."""
+    """One compared quantity: student minus baseline or control, in the quantity's unit."""
 
     quantity: str
     effect: float | None
@@ -85,6 +85,17 @@ class SweepPoint(Frozen):
     outcome: Outcome
 
 
+class AgainstControl(Frozen):
+    """The hypothesis of a verdict, judged against one arm of controls instead of the baseline."""
+
+    arm: str  # of the controls
+    outcome: Outcome  # "not applicable": no seed in common
+    reason: str  # one plain sentence
+    estimates: tuple[Estimate, ...] = ()
+    seeds: int = 0
+    images: int = 0
+
+
 class Verdict(Frozen):
     """One hypothesis, judged for one student arm at one layer."""
 
@@ -100,6 +111,14 @@ class Verdict(Frozen):
     images: int = 0
     sweep: tuple[SweepPoint, ...] = ()
     robust: bool | None = None  # same outcome along the whole sweep; None where there is no sweep
+    controls: tuple[AgainstControl, ...] = ()  # one an arm of controls
+    control_note: str = ""  # one plain sentence on a supported verdict of a study with controls
+
+    @property
+    def outlasts_controls(self) -> bool:
+        """Supported against the baseline and against every control, of which there is one."""
+        outcomes = {self.outcome, *(control.outcome for control in self.controls)}
+        return bool(self.controls) and outcomes == {"supported"}
 
 
 class Results(Frozen):

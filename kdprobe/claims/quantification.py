@@ -8,7 +8,7 @@ S a distilled student, B the baseline of the same seed, judged per layer and stu
 bootstrap paired over seeds and images, Holm-adjusted over layers and parts, from three seeds on
 (three decide only where they agree very well). The paper judges by eye, one seed, row by row; here
 a claim holds when all its parts are significant, and is contradicted when one is significant the
-other way.
+other way. Where the study has controls, the same is judged against each of their arms.
 
 Source: Cheng et al. 2020, arXiv:2003.03622, section 3.
 
@@ -16,49 +16,27 @@ Axes: r seeds, n images, b thresholds.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from kdprobe.claims.contract import claim
-from kdprobe.pairing import pairs_by_arm
-from kdprobe.results import Estimate, MetricReport, Outcome, Results, SweepPoint, Verdict
-from kdprobe.stats import (
-    Difference,
-    Statistic,
-    holm,
-    mean_of_defined,
-    outcome,
-    paired_bootstrap,
-    variance_of_defined,
+from kdprobe.claims.controls import against_controls, control_note, control_pairs
+from kdprobe.claims.judging import (
+    Array,
+    Hypothesis,
+    Layer,
+    Pairs,
+    Part,
+    conjunction,
+    estimates,
+    reason,
 )
+from kdprobe.pairing import pairs_by_arm
+from kdprobe.results import MetricReport, Results, SweepPoint, Verdict
+from kdprobe.stats import variance_of_defined
 
-Array = NDArray[np.float64]
-Layer = Mapping[str, Any]  # the values of one run at one layer
 SOURCE = "Cheng et al. 2020, arXiv:2003.03622"
-SEEDS = 3  # fewer do not show how much training runs differ
-
-
-@dataclass(frozen=True)
-class Part:
-    """One compared quantity of a hypothesis."""
-
-    quantity: str
-    wanted: Literal["higher", "lower"]
-    per_image: Callable[[Layer, int], Array]  # values, index of b -> (n,)
-    statistic: Statistic = mean_of_defined
-
-
-@dataclass(frozen=True)
-class Hypothesis:
-    """One of the three, and the metric that it is judged on."""
-
-    name: str
-    statement: str
-    metric: str
-    parts: tuple[Part, ...]
 
 
 def _count(kind: str) -> Callable[[Layer, int], Array]:
@@ -122,16 +100,16 @@ HYPOTHESES = (
 )
 def quantification(results: Results) -> list[Verdict]:
     """Verdicts on H1, H2 and H3 for every student arm at every layer."""
-    pairs = seed_pairs(results)
+    pairs, rivals = seed_pairs(results), control_pairs(results)
     found = []
     for hypothesis in HYPOTHESES:
         report = results.metric(hypothesis.metric)
         for arm in _student_arms(results):
-            reason = _why_not(report, hypothesis, pairs.get(arm, []))
-            if reason or report is None:
-                found.append(_not_applicable(hypothesis, arm, reason))
+            lack = _why_not(report, hypothesis, pairs.get(arm, []))
+            if lack or report is None:
+                found.append(_not_applicable(hypothesis, arm, lack))
             else:
-                found += _judge_arm(hypothesis, report, arm, pairs[arm])
+                found += _judge_arm(hypothesis, report, arm, pairs[arm], rivals[arm])
         if not _student_arms(results):
             found.append(_not_applicable(hypothesis, "", "needs a student; this study has none"))
     return found
@@ -147,9 +125,7 @@ def _student_arms(results: Results) -> list[str]:
     return list(dict.fromkeys(run.arm for run in results.study.runs if run.role == "student"))
 
 
-def _why_not(
-    report: MetricReport | None, hypothesis: Hypothesis, pairs: Sequence[tuple[str, str]]
-) -> str:
+def _why_not(report: MetricReport | None, hypothesis: Hypothesis, pairs: Pairs) -> str:
     if report is None:
         return f"metric '{hypothesis.metric}' was not asked for"
     if report.status == "not applicable":
@@ -162,7 +138,7 @@ def _why_not(
     return ""
 
 
-def _not_applicable(hypothesis: Hypothesis, arm: str, reason: str) -> Verdict:
+def _not_applicable(hypothesis: Hypothesis, arm: str, lack: str) -> Verdict:
     return Verdict(
         claim=hypothesis.name,
         statement=hypothesis.statement,
@@ -170,19 +146,24 @@ def _not_applicable(hypothesis: Hypothesis, arm: str, reason: str) -> Verdict:
         arm=arm,
         layer="",
         outcome="not applicable",
-        reason=reason,
+        reason=lack,
     )
 
 
 def _judge_arm(
-    hypothesis: Hypothesis, report: MetricReport, arm: str, pairs: Sequence[tuple[str, str]]
+    hypothesis: Hypothesis,
+    report: MetricReport,
+    arm: str,
+    pairs: Pairs,
+    rivals: Mapping[str, Pairs],
 ) -> list[Verdict]:
-    """One verdict a layer, with the outcomes along the sweep over b."""
+    """One verdict a layer: the outcomes along the sweep over b, and against every control."""
     values: Any = report.values
     runs, thresholds, headline = values["runs"], values["thresholds"], values["headline"]
     layers = list(runs[pairs[0][0]])
     by_b = [estimates(hypothesis, runs, pairs, layers, index) for index in range(len(thresholds))]
     main, images = by_b[headline]
+    controls = against_controls(hypothesis, runs, rivals, layers, headline)
     found = []
     for layer in layers:
         points = tuple(
@@ -198,94 +179,14 @@ def _judge_arm(
                 arm=arm,
                 layer=layer,
                 outcome=decided,
-                reason=_reason(main[layer], len(pairs)),
+                reason=reason(main[layer], len(pairs)),
                 estimates=tuple(main[layer]),
                 seeds=len(pairs),
                 images=images[layer],
                 sweep=points,
                 robust=all(point.outcome == decided for point in points),
+                controls=controls[layer],
+                control_note=control_note(decided, controls[layer]),
             )
         )
     return found
-
-
-def estimates(
-    hypothesis: Hypothesis,
-    runs: Mapping[str, Mapping[str, Layer]],
-    pairs: Sequence[tuple[str, str]],
-    layers: Sequence[str],
-    b: int,
-) -> tuple[dict[str, list[Estimate]], dict[str, int]]:
-    """Every part of a hypothesis at every layer, and the least number of images it rests on.
-
-    p-values are adjusted over the layers and parts of the hypothesis together: it is enough for a
-    contradiction that one part is the other way at one layer, and that is what each may cost.
-    """
-    differences = {
-        (part, layer): _difference(part, runs, pairs, layer, b)
-        for layer in layers
-        for part in hypothesis.parts
-    }
-    adjusted = holm([difference.p_value for difference in differences.values()])
-    found: dict[str, list[Estimate]] = {layer: [] for layer in layers}
-    images: dict[str, int] = {}
-    for ((part, layer), difference), p in zip(differences.items(), adjusted, strict=True):
-        found[layer].append(_estimate(part, difference, p))
-        images[layer] = min(difference.images, images.get(layer, difference.images))
-    return found, images
-
-
-def _difference(
-    part: Part,
-    runs: Mapping[str, Mapping[str, Layer]],
-    pairs: Sequence[tuple[str, str]],
-    layer: str,
-    b: int,
-) -> Difference:
-    student = np.stack([part.per_image(runs[s][layer], b) for s, _ in pairs])
-    baseline = np.stack([part.per_image(runs[base][layer], b) for _, base in pairs])
-    return paired_bootstrap(student, baseline, part.statistic)
-
-
-def _estimate(part: Part, difference: Difference, p: float) -> Estimate:
-    defined = bool(np.isfinite(difference.effect))
-    return Estimate(
-        quantity=part.quantity,
-        effect=difference.effect if defined else None,
-        low=difference.low if defined else None,
-        high=difference.high if defined else None,
-        p_value=p if defined else None,
-        wanted=part.wanted,
-        outcome=outcome(difference.effect, p, part.wanted) if defined else "undecided",
-    )
-
-
-def conjunction(parts: Sequence[Estimate], seeds: int) -> Outcome:
-    """All parts supported, one contradicted, or neither; too few seeds decide nothing."""
-    outcomes = [part.outcome for part in parts]
-    if seeds < SEEDS:
-        return "undecided"
-    if "contradicted" in outcomes:
-        return "contradicted"
-    return "supported" if all(found == "supported" for found in outcomes) else "undecided"
-
-
-def _reason(parts: Sequence[Estimate], seeds: int) -> str:
-    """One plain sentence: which parts hold, which are the other way, which are open."""
-    if seeds == 1:
-        return "One seed decides nothing: the intervals are over its images alone."
-    if seeds < SEEDS:
-        return f"{seeds} seeds decide nothing: at least {SEEDS} are needed."
-    groups = {
-        "as claimed": [p for p in parts if p.outcome == "supported"],
-        "significantly the other way": [p for p in parts if p.outcome == "contradicted"],
-        "not significant": [p for p in parts if p.outcome == "undecided" and p.effect is not None],
-        "not defined on these images": [p for p in parts if p.effect is None],
-    }
-    told = [f"{_listed(found)} {how}" for how, found in groups.items() if found]
-    return "; ".join(told) + "."
-
-
-def _listed(parts: Sequence[Estimate]) -> str:
-    verb = "is" if len(parts) == 1 else "are"
-    return f"{', '.join(part.quantity for part in parts)} {verb}"

@@ -174,7 +174,7 @@ def test_who_is_compared_with_whom():
         the_teacher(made_up(FAMILY[1:]))
 
 
-@pytest.mark.parametrize("key", METRICS)
+@pytest.mark.parametrize("key", list(METRICS))
 def test_controls_are_looked_at_wherever_baselines_are(key):
     study = made_up([*FAMILY, ("smooth", "control", 0)])
     try:
