@@ -16,27 +16,35 @@ from kdprobe.registry import Catalogue
 
 @dataclass(frozen=True)
 class Images:
-    """A split of a data set, in memory.
+    """A split of a data set, in memory: images, or sequences of vectors (tokens, points).
 
-    Axes: n images, h and w pixels.
+    Axes: n images, h and w pixels; of sequences t tokens of d numbers.
     """
 
-    pixels: Tensor  # (n, 3, h, w) float32 in [0, 1]
+    pixels: Tensor  # (n, 3, h, w) float32 in [0, 1]; of sequences (n, t, d) float32, any finite
     labels: Tensor  # (n,) int64, index into classes
     classes: tuple[str, ...]
-    objects: Tensor | None  # (n, h, w) bool, True on the object; None = the data has no masks
+    objects: Tensor | None  # (n, h, w) or (n, t) bool, True on the object; None = no masks
+    parts: Tensor | None = None  # like objects, int64: which part a position is of; -1 = of none
+
+    @property
+    def positions(self) -> tuple[int, ...]:
+        """The places of one input that can be perturbed: (h, w) of images, (t,) of sequences."""
+        shape = self.pixels.shape
+        return tuple(shape[2:]) if len(shape) == 4 else tuple(shape[1:2])
 
     def __post_init__(self) -> None:
         n = len(self.pixels)
-        if self.pixels.dim() != 4 or n == 0 or self.pixels.shape[1] != 3:
+        image = self.pixels.dim() == 4 and self.pixels.shape[1] == 3
+        if n == 0 or not (image or self.pixels.dim() == 3):
             shape = tuple(self.pixels.shape)
             raise InputError(
                 f"found pixels of shape {shape}; wanted (n, 3, h, w) with n > 0: repeat gray "
-                "images by pixels.expand(-1, 3, -1, -1)"
+                "images by pixels.expand(-1, 3, -1, -1); or (n, t, d) of sequences"
             )
         if self.pixels.dtype != torch.float32:
             raise InputError(f"found {self.pixels.dtype} pixels; wanted float32 in [0, 1]")
-        if not bool(torch.isfinite(self.pixels).all()) or _outside_unit(self.pixels):
+        if not bool(torch.isfinite(self.pixels).all()) or (image and _outside_unit(self.pixels)):
             raise InputError("found pixels outside [0, 1]; divide 8-bit images by 255 first")
         if self.labels.shape != (n,) or self.labels.dtype != torch.int64:
             found = f"{self.labels.dtype} labels of shape {tuple(self.labels.shape)}"
@@ -47,21 +55,33 @@ class Images:
                 f"wanted 0 to {len(self.classes) - 1}, one for each class name"
             )
         masks = self.objects
-        if masks is not None and masks.shape != (n, *self.pixels.shape[2:]):
+        if masks is not None and masks.shape != (n, *self.positions):
             raise InputError(
                 f"found object masks of shape {tuple(masks.shape)}; "
-                f"wanted {(n, *self.pixels.shape[2:])}, one for each image"
+                f"wanted {(n, *self.positions)}, one for each image"
             )
         if masks is not None and masks.dtype != torch.bool:
             raise InputError(f"found {masks.dtype} object masks; wanted bool, True on the object")
+        parts = self.parts
+        if parts is not None and (
+            parts.shape != (n, *self.positions) or parts.dtype != torch.int64
+        ):
+            raise InputError(
+                f"found {parts.dtype} parts of shape {tuple(parts.shape)}; wanted int64 of shape "
+                f"{(n, *self.positions)}: the part of every position, -1 for none"
+            )
+        if parts is not None and int(parts.max()) < 0:
+            raise InputError("found parts without any label; wanted some at 0 or above, or None")
 
     def __len__(self) -> int:
         return len(self.pixels)
 
     def take(self, rows: Tensor) -> "Images":
         """The images at `rows`, in that order."""
-        objects = None if self.objects is None else self.objects[rows]
-        return Images(self.pixels[rows], self.labels[rows], self.classes, objects)
+        objects, parts = (
+            None if field is None else field[rows] for field in (self.objects, self.parts)
+        )
+        return Images(self.pixels[rows], self.labels[rows], self.classes, objects, parts)
 
     def sample(self, count: int, seed: int) -> "Images":
         """`count` images drawn without replacement by `seed`; all of them when there are fewer."""
@@ -71,7 +91,7 @@ class Images:
     def digest(self) -> str:
         """SHA-256 of pixels, labels, class names and masks: two equal digests hold equal images."""
         found = hashlib.sha256(repr((tuple(self.pixels.shape), self.classes)).encode())
-        for part in (self.pixels, self.labels, self.objects):
+        for part in (self.pixels, self.labels, self.objects, self.parts):
             if part is not None:
                 found.update(part.contiguous().numpy().data)
         return found.hexdigest()

@@ -60,9 +60,15 @@ class Network(nn.Module):
         self.register_buffer("std", torch.tensor(std).view(1, -1, 1, 1), persistent=False)
 
     def forward(self, pixels: Tensor) -> Tensor:
-        """(n, 3, h, w) pixels in [0, 1] -> (n, c) logits."""
-        logits: Tensor = self.body((pixels - self.mean) / self.std)
+        """(n, 3, h, w) pixels in [0, 1], or (n, t, d) vectors of sequences -> (n, c) logits."""
+        logits: Tensor = self.body(self.normalised(pixels))
         return logits
+
+    def normalised(self, pixels: Tensor) -> Tensor:
+        """What the body sees."""
+        if pixels.dim() == 4:
+            return (pixels - self.mean) / self.std
+        return (pixels - self.mean.flatten()) / self.std.flatten()  # channels come last
 
 
 def make_body(name: str, *, num_classes: int, **knobs: Any) -> nn.Module:

@@ -23,7 +23,8 @@ def images(**changes: Any) -> Images:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"pixels": torch.rand(4, 6, 5)}, r"pixels of shape \(4, 6, 5\); wanted \(n, 3, h, w\)"),
+        ({"pixels": torch.rand(4, 30)}, r"pixels of shape \(4, 30\); wanted \(n, 3, h, w\)"),
+        ({"pixels": torch.rand(4, 6, 5)}, "object masks of shape"),
         ({"pixels": torch.rand(0, 3, 6, 5)}, "wanted .* n > 0"),
         ({"pixels": torch.zeros(4, 3, 6, 5).double()}, "float64 pixels; wanted float32"),
         ({"pixels": torch.full((4, 3, 6, 5), 255.0)}, "outside .*; divide 8-bit images by 255"),
@@ -92,3 +93,34 @@ def test_a_data_set_enters_the_catalogue_with_its_label() -> None:
         assert DATASETS["dots"].make is dots
     finally:
         del DATASETS._entries["dots"]
+
+
+def sequences(**changes):
+    facts = {
+        "pixels": torch.randn(4, 5, 3) * 10,
+        "labels": torch.zeros(4, dtype=torch.int64),
+        "classes": ("a",),
+        "objects": torch.ones(4, 5, dtype=torch.bool),
+    }
+    return Images(**(facts | changes))
+
+
+def test_sequences_of_any_finite_numbers_are_inputs():
+    found = sequences(parts=torch.zeros(4, 5, dtype=torch.int64))
+    assert found.positions == (5,)
+    assert found.take(torch.tensor([1])).parts.shape == (1, 5)
+    assert found.digest() != sequences().digest()
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({"objects": torch.ones(4, 6, dtype=torch.bool)}, "object masks of shape"),
+        ({"parts": torch.zeros(4, 6, dtype=torch.int64)}, "wanted int64 of shape"),
+        ({"parts": torch.zeros(4, 5)}, "wanted int64 of shape"),
+        ({"parts": torch.full((4, 5), -1)}, "parts without any label"),
+    ],
+)
+def test_masks_and_parts_must_fit_their_sequences(changes, told):
+    with pytest.raises(InputError, match=told):
+        sequences(**changes)
