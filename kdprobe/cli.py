@@ -104,12 +104,18 @@ def train(
 
 @cli.command()
 @click.argument("folder", type=click.Path(path_type=Path))
-@click.option("--require", help="Comma-separated claims that must hold, e.g. H1,H3.")
+@click.option(
+    "--require",
+    help="Comma-separated claims that must hold against the baseline, e.g. H1,H3; "
+    "H1+controls: against every control as well.",
+)
 @as_json
 def verify(folder: Path, require: str | None, as_json: bool) -> None:
     """Judge the hypotheses on a results.json, or the folder that holds one.
 
-    Exits 1 when a required claim is not supported for every student arm and layer.
+    Exits 1 when a required claim is not supported for every student arm and layer. A requirement
+    is about the verdict against the baseline; H1+controls demands support against all controls
+    too, and that the study has one.
     """
     from kdprobe.commands.verify import verify as run
 

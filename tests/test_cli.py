@@ -25,7 +25,7 @@ from safetensors.torch import save_file
 from kdprobe.api import analyze
 from kdprobe.cli import _guarded, cli
 from kdprobe.commands.progress import progress
-from kdprobe.results import read_results
+from kdprobe.results import AgainstControl, Outcome, Results, Verdict, read_results
 from kdprobe.study import load_study
 from kdprobe.train.loop import train as train_study
 
@@ -241,6 +241,7 @@ def test_what_analyze_does_not_know(looked, study, words, told):
         (["train", "tiny", "--device", "gpu"], "found device 'gpu'"),
         (["verify", ".", "--require", "H11"], r"no claim is called 'H11'; did you mean 'H1'\?"),
         (["verify", ".", "--require", "xyz"], r"no claim is called 'xyz'\. Known: H1, H2, H3"),
+        (["verify", ".", "--require", "H1+control"], r"; did you mean 'H1\+controls'\?"),
         (["list", "metric"], r"'metric' is not one of 'metrics', 'losses'"),
         (["analyse"], r"No such command 'analyse'"),
         (["analyze"], r"Missing argument 'STUDY'"),
@@ -378,6 +379,60 @@ def test_verify_is_a_gate(kdprobe, analysed, monkeypatch):
     yes = [v.model_copy(update={"outcome": "supported"}) for v in results.verdicts]
     monkeypatch.setattr("kdprobe.commands.verify.judge", lambda found: yes)
     assert kdprobe("verify", analysed, "--require", "H1,H2,H3").code == 0
+
+
+LOST = "Not supported against control 'ls': what was gained may be regularisation, not knowledge."
+
+
+def judged(results: Results, outcome: Outcome, note: str) -> list[Verdict]:
+    """All verdicts supported against the baseline, with one control of this outcome."""
+    control = AgainstControl(arm="ls", outcome=outcome, reason="It is so.", seeds=3)
+    changes = {"outcome": "supported", "controls": (control,), "control_note": note}
+    return [verdict.model_copy(update=changes) for verdict in results.verdicts]
+
+
+def test_a_requirement_may_include_the_controls(kdprobe, analysed, monkeypatch):
+    results = read_results(analysed)
+    wanted, strict = ("--require", "H1"), ("--require", "H1+controls")
+    lost, kept = judged(results, "undecided", LOST), judged(results, "supported", "Kept.")
+    monkeypatch.setattr("kdprobe.commands.verify.judge", lambda found: lost)
+    assert kdprobe("verify", analysed, *wanted).code == 0, "it is about the baseline"
+    failed = kdprobe("verify", analysed, *strict)
+    assert failed.code == 1
+    assert f"required H1+controls is supported against the baseline (student stage3). {LOST}" in (
+        failed.err.splitlines()
+    )
+    assert "required H2" not in failed.err
+    monkeypatch.setattr("kdprobe.commands.verify.judge", lambda found: kept)
+    assert kdprobe("verify", analysed, *strict).code == 0
+
+
+def test_without_a_control_none_can_be_outlasted(kdprobe, analysed, monkeypatch):
+    results = read_results(analysed)
+    yes = [v.model_copy(update={"outcome": "supported"}) for v in results.verdicts]
+    monkeypatch.setattr("kdprobe.commands.verify.judge", lambda found: yes)
+    failed = kdprobe("verify", analysed, "--require", "H3,H3+controls")
+    assert failed.code == 1
+    assert {line.rpartition("). ")[2] for line in failed.err.splitlines()} == {
+        "It was judged against no control."
+    }
+    monkeypatch.undo()
+    failed = kdprobe("verify", analysed, "--require", "H3+controls")
+    assert "required H3+controls is undecided (student logits)" in failed.err.splitlines()
+
+
+def test_verify_tells_what_the_controls_leave(kdprobe, analysed, monkeypatch):
+    results = read_results(analysed)
+    lost, kept = judged(results, "undecided", LOST), judged(results, "supported", "Kept.")
+    monkeypatch.setattr("kdprobe.commands.verify.judge", lambda found: [*lost[:1], *kept[1:]])
+    told = kdprobe("verify", analysed).out
+    assert told.count("(not against controls)") == told.count(LOST) == 1
+    assert told.count("(against controls too)") == told.count("Kept.") == len(kept) - 1
+    first = json.loads(kdprobe("verify", analysed, "--json").out)["verdicts"][0]
+    assert first["control_note"] == LOST
+    assert [control["outcome"] for control in first["controls"]] == ["undecided"]
+    monkeypatch.undo()
+    assert "control" not in kdprobe("verify", analysed).out, "this study has none"
 
 
 def test_json_is_all_there_is_on_stdout(kdprobe, looked, study, analysed, tmp_path):
