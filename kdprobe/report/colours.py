@@ -1,4 +1,4 @@
-"""Which colour has which network?  Blue teacher, grey baseline, warm students, in every figure.
+"""Which colour has which network?  Teacher blue, baseline grey, students warm, controls violet.
 
 The tones are told apart by people with any kind of colour blindness (after Okabe and Ito), and
 lines differ in dash as well. `page.css` holds the same names for its light and dark theme.
@@ -15,6 +15,9 @@ PRINT = {
     "student-1": "#d19a00",
     "student-2": "#a8437e",
     "student-3": "#7a4a1e",
+    "control-0": "#7b22d4",
+    "control-1": "#3a0f52",
+    "control-2": "#12128a",
     "other-0": "#22796b",
     "other-1": "#6a5acd",
 }
@@ -25,6 +28,14 @@ OUTCOME_PRINT = {
     "not applicable": "#5b6472",
 }
 ICONS = {"supported": "✓", "contradicted": "✕", "undecided": "?", "not applicable": "–"}
+
+ROLES = ("teacher", "baseline", "student", "control")
+CONTROL_DASH = 1  # of the dashes of a figure, where the lines of others begin with 0, unbroken
+
+
+def first_dash(role: str) -> int:
+    """The dash of the first line in a colour: controls are broken, also where colours fail."""
+    return CONTROL_DASH if role == "control" else 0
 
 
 class Colours:
@@ -42,7 +53,7 @@ class Colours:
 
         `place` decides where the role is not known or `name` names no arm of it.
         """
-        if role not in ("teacher", "baseline", "student"):
+        if role not in ROLES:
             return f"other-{place % 2}"
         arms = self._arms.get(role, [])
         named = [arm for arm in arms if name.startswith(arm)]

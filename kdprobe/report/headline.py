@@ -8,6 +8,8 @@ from kdprobe.results import Estimate, Outcome, Problem, Results, Role, Verdict
 
 OUTCOMES: tuple[Outcome, ...] = ("supported", "contradicted", "undecided", "not applicable")
 
+COMPARED: tuple[Role, ...] = ("student", "control")
+
 
 @dataclass(frozen=True)
 class Arm:
@@ -18,7 +20,7 @@ class Arm:
     runs: int
     accuracy: float | None  # mean over runs
     seeds: tuple[float, ...]  # accuracy of each run that has one
-    gain: float | None  # accuracy minus the baselines' mean; None for teacher and baseline
+    gain: float | None  # accuracy minus the baselines' mean; of students and controls alone
     tally: tuple[tuple[Outcome, int], ...]
 
 
@@ -41,6 +43,18 @@ class Ruling:
         if len(found) == 1:
             return f"{found[0]} at {len(applicable)} {layers}"
         return ", ".join(f"{outcome} at {counts[outcome]}" for outcome in found) + f" {layers}"
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What the controls leave of it: each sentence once, with its layers where not of all."""
+        layers: dict[str, list[str]] = {}
+        for entry in self.verdicts:
+            layers.setdefault(entry.control_note, []).append(entry.layer)
+        told = {note: where for note, where in layers.items() if note}
+        return tuple(
+            note if len(where) == len(self.verdicts) else f"{', '.join(where)}: {note}"
+            for note, where in told.items()
+        )
 
 
 @dataclass(frozen=True)
@@ -83,7 +97,7 @@ def headline(results: Results) -> Headline:
         sentence=_sentence(results, arms),
         arms=arms,
         claims=_claims(results.verdicts),
-        attention=(*results.problems, *_fragile(results.verdicts)),
+        attention=(*results.problems, *_fragile(results.verdicts), *_uncontrolled(results)),
         unjudged=(*_unjudged_verdicts(results.verdicts), *_unjudged_metrics(results)),
     )
 
@@ -127,7 +141,7 @@ def _arm(
         runs=len(members),
         accuracy=mean,
         seeds=seeds,
-        gain=mean - fmean(base) if mean is not None and base and role == "student" else None,
+        gain=mean - fmean(base) if mean is not None and base and role in COMPARED else None,
         tally=tuple((outcome, counts[outcome]) for outcome in OUTCOMES if counts[outcome]),
     )
 
@@ -174,6 +188,15 @@ def _fragile(verdicts: tuple[Verdict, ...]) -> tuple[Problem, ...]:
     verb = "changes" if len(shaken) == 1 else "change"
     subject = f"{_count(len(shaken), 'verdict')} {verb} with the concept threshold b"
     return (Problem(subject=subject, what=names),)
+
+
+def _uncontrolled(results: Results) -> tuple[Problem, ...]:
+    """Said once where students were judged and no control stands beside them."""
+    judged = any(verdict.outcome != "not applicable" for verdict in results.verdicts)
+    if not judged or any(run.role == "control" for run in results.study.runs):
+        return ()
+    what = "so regularisation cannot be told from knowledge"
+    return (Problem(subject="The study has no control arm", what=what),)
 
 
 def _unjudged_verdicts(verdicts: tuple[Verdict, ...]) -> tuple[Problem, ...]:

@@ -9,7 +9,7 @@ from importlib.resources import files
 from typing import Any
 
 from kdprobe.panels import Forest, Heatmap, Lines, Panel, Series, Surface
-from kdprobe.report.colours import Colours
+from kdprobe.report.colours import Colours, first_dash
 
 Figure = dict[str, Any]
 DASHES = ("solid", "dash", "dot", "dashdot")
@@ -41,7 +41,7 @@ def _lines(panel: Lines, colours: Colours) -> Figure:
     seen: dict[str, int] = {}
     for place, series in enumerate(panel.series):
         colour = colours.of(series.role, series.name, place)
-        style = seen[colour] = seen.get(colour, -1) + 1
+        style = seen[colour] = seen.get(colour, first_dash(series.role) - 1) + 1
         if series.low and series.high:
             traces.append(_band(series, colour))
         traces.append(_line(series, colour, style))

@@ -21,7 +21,7 @@ from kdprobe.report.headline import Arm, Claim, Headline, headline, key_estimate
 from kdprobe.report.numbers import interval, number, percent, points, scales
 from kdprobe.report.pictures import Tile, heat_colour, tiles
 from kdprobe.report.still import drawing, font_folder
-from kdprobe.results import Estimate, Problem, Results, Verdict
+from kdprobe.results import AgainstControl, Estimate, Problem, Results, Verdict
 
 EPOCH = 0  # seconds; the date that typst writes into the file
 LONGEST = 48  # letters of a name where there is little room
@@ -109,11 +109,30 @@ class _Content:
                     "arm": _cut(ruling.arm) or "students",
                     "ink": self._ink("student", ruling.arm),
                     "sentence": ruling.sentence,
-                    "verdicts": [_verdict(verdict, reach) for verdict in ruling.verdicts],
+                    "notes": [_breakable(note) for note in ruling.notes],
+                    "verdicts": [self._verdict(verdict, reach) for verdict in ruling.verdicts],
                 }
                 for ruling in claim.rulings
             ],
         }
+
+    def _verdict(self, verdict: Verdict, reach: dict[str, float]) -> Data:
+        shown = key_estimate(verdict)
+        return {
+            "layer": _cut(verdict.layer) or "every layer",
+            "outcome": verdict.outcome,
+            "reason": _breakable(verdict.reason),
+            "sample": _sample(verdict),
+            "note": _breakable(verdict.control_note),
+            "controls": [self._control(entry) for entry in verdict.controls],
+            "effect": _breakable(f"{shown.quantity} {interval(shown)}") if shown else "",
+            "estimates": [_estimate(entry, reach[entry.quantity]) for entry in verdict.estimates],
+        }
+
+    def _control(self, entry: AgainstControl) -> Data:
+        seeds = f" ({entry.seeds} {'seed' if entry.seeds == 1 else 'seeds'})" if entry.seeds else ""
+        text = f"Against {entry.arm}{seeds}, {entry.outcome}: {entry.reason}"
+        return {"ink": self._ink("control", entry.arm), "text": _breakable(text)}
 
     def _chapter(self, chapter: Chapter) -> Data:
         words = ("title", "question", "definition", "source", "better", "reason")
@@ -169,18 +188,6 @@ class _Content:
 
 def _head(panel: Panel) -> Data:
     return {"title": _breakable(panel.title), "how": _breakable(panel.how_to_read)}
-
-
-def _verdict(verdict: Verdict, reach: dict[str, float]) -> Data:
-    shown = key_estimate(verdict)
-    return {
-        "layer": _cut(verdict.layer) or "every layer",
-        "outcome": verdict.outcome,
-        "reason": _breakable(verdict.reason),
-        "sample": _sample(verdict),
-        "effect": _breakable(f"{shown.quantity} {interval(shown)}") if shown else "",
-        "estimates": [_estimate(entry, reach[entry.quantity]) for entry in verdict.estimates],
-    }
 
 
 def _sample(verdict: Verdict) -> str:

@@ -15,7 +15,7 @@ from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
 
 from kdprobe.panels import Forest, Heatmap, Lines, Panel, Surface
-from kdprobe.report.colours import OUTCOME_PRINT, PRINT, Colours
+from kdprobe.report.colours import OUTCOME_PRINT, PRINT, Colours, first_dash
 
 WIDTH = 3.5  # inches
 INK, MUTED, RULE = "#1c2430", "#566173", "#dfe3ea"
@@ -87,7 +87,7 @@ def _lines(axes: Axes, panel: Lines, colours: Colours) -> None:
     seen: dict[str, int] = {}
     for place, series in enumerate(panel.series):
         name = colours.of(series.role, series.name, place)
-        style = seen[name] = seen.get(name, -1) + 1
+        style = seen[name] = seen.get(name, first_dash(series.role) - 1) + 1
         x = np.asarray(series.x)
         axes.plot(
             x,

@@ -1,13 +1,16 @@
 """What stands behind each verdict?  Every estimate with its interval, as one table."""
 
-from kdprobe.panels import Panel, Table
+from collections.abc import Iterator
+
+from kdprobe.panels import Cell, Panel, Table
 from kdprobe.report.sections.contract import section
-from kdprobe.results import Estimate, Results, Verdict
+from kdprobe.results import AgainstControl, Results, Verdict
 
 COLUMNS = (
     "claim",
     "arm",
     "layer",
+    "against",
     "outcome",
     "quantity",
     "wanted",
@@ -28,20 +31,28 @@ def verdicts(results: Results) -> list[Panel]:
     if not results.verdicts:
         return []
     rows = tuple(
-        _row(verdict, estimate)
+        row
         for verdict in results.verdicts
-        for estimate in verdict.estimates or (None,)
+        for control in (None, *verdict.controls)
+        for row in _rows(verdict, control)
     )
-    how = "Effect is student minus baseline, with its 95% interval; p is adjusted (Holm)."
+    how = (
+        "Effect is student minus baseline, or minus the control that is named, with its 95% "
+        "interval; p is adjusted (Holm)."
+    )
     return [
         Table(title="Every estimate", how_to_read=how, columns=COLUMNS, rows=rows, name="verdicts")
     ]
 
 
-def _row(verdict: Verdict, estimate: Estimate | None) -> tuple[str | int | float | None, ...]:
-    head = (verdict.claim, verdict.arm, verdict.layer)
-    tail = (verdict.seeds, verdict.images, ROBUST[verdict.robust])
-    if estimate is None:
-        return (*head, verdict.outcome, *(None,) * 6, *tail)
-    numbers = (estimate.effect, estimate.low, estimate.high, estimate.p_value)
-    return (*head, estimate.outcome, estimate.quantity, estimate.wanted, *numbers, *tail)
+def _rows(verdict: Verdict, control: AgainstControl | None) -> Iterator[tuple[Cell, ...]]:
+    """Against the baseline or a control: a row an estimate, one row where there is none."""
+    judged = control or verdict
+    against = f"control {control.arm}" if control else "baseline"
+    head = (verdict.claim, verdict.arm, verdict.layer, against)
+    tail = (judged.seeds, judged.images, None if control else ROBUST[verdict.robust])
+    for estimate in judged.estimates:
+        numbers = (estimate.effect, estimate.low, estimate.high, estimate.p_value)
+        yield (*head, estimate.outcome, estimate.quantity, estimate.wanted, *numbers, *tail)
+    if not judged.estimates:
+        yield (*head, judged.outcome, *(None,) * 6, *tail)
