@@ -325,3 +325,18 @@ def test_reports_stay_in_their_folder(tmp_path, name, folder):
     study = load_study(write_study(tmp_path, RUNS[:1], name=name, epochs=(0,)))
     assert output_folder(study, None) == Path("reports") / folder
     assert output_folder(study, "mine") == Path("mine")
+
+
+def test_controls_are_measured_and_judged_as_the_baseline_is(tmp_path):
+    runs = [*RUNS, run("c", "control", arm="smooth", seed=0), run("c9", "control", seed=9)]
+    folder = write_study(tmp_path / "study", runs, data=PHOTODIGITS)
+    out = tmp_path / "out"
+    results = analyze(folder, out=out, images=4, device="cpu", settings=FAST, report=False)
+    for key in ("concepts", "simultaneity", "stability", "cka", "landscape"):
+        measured = results.metric(key).values["runs"]
+        assert {"b", "s", "c", "c9"} <= measured.keys(), key
+    assert {verdict.claim for verdict in results.verdicts} == {"H1", "H2", "H3"}
+    for verdict in results.verdicts:
+        assert [(c.arm, c.seeds) for c in verdict.controls] == [("smooth", 1), ("control", 0)]
+        assert [c.outcome for c in verdict.controls] == ["undecided", "not applicable"]
+        assert verdict.control_note == "", "one seed supports nothing"
