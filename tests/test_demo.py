@@ -58,6 +58,9 @@ def test_the_whole_analysis(tmp_path: Path) -> None:
     assert len(results.metrics) == 7
     assert len(results.verdicts) == 18  # three hypotheses, two arms, three layers
     assert all(verdict.seeds == 3 for verdict in results.verdicts)
+    assert not any(verdict.controls or verdict.control_note for verdict in results.verdicts)
+    told = "The study has no control arm</strong>: so regularisation cannot be told from knowledge"
+    assert (tmp_path / "report.html").read_text("utf-8").count(told) == 1
     assert (tmp_path / "report.html").stat().st_size <= 3.5 * MEGABYTE
     assert (tmp_path / "report.pdf").read_bytes().startswith(b"%PDF")
     accuracy = results.metric("accuracy")

@@ -39,7 +39,7 @@ class RunFidelity:
 
 @dataclass(frozen=True)
 class Fidelities:
-    """Baselines and students against the teacher."""
+    """Baselines, students and controls against the teacher."""
 
     images: int
     runs: Sequence[RunFidelity]
