@@ -19,7 +19,7 @@ from kdprobe.claims.contract import CLAIMS
 from kdprobe.datasets.contract import DATASETS, Images
 from kdprobe.metrics.contract import METRICS, Discarding, Scope, as_values, conclude
 from kdprobe.models.contract import Network
-from kdprobe.probes.contract import PROBES, Sight, look_at
+from kdprobe.probes.contract import PROBES, Sight, look_at, sight
 from kdprobe.probes.lens import Lens
 from kdprobe.results import MetricReport
 from kdprobe.study import Checkpoint, Study, load_study
@@ -94,12 +94,14 @@ def look(wanted: Sight, study: Study) -> Mapping[str, np.ndarray]:
 @lru_cache(maxsize=1)
 def _sights(folder: Path) -> dict[Sight, Mapping[str, np.ndarray]]:
     study = load_study(folder)
-    asked = [
-        sight
+    how = {"layers": ("pooled",), "units": "cells", "grid": 4, "lam": 6.0, "restarts": 1}
+    asked = [sight("paper", study.runs[0].checkpoints[-1], images=1, **how)]  # no default asks it
+    asked += [
+        wanted
         for metric in METRICS.values()
-        for sight in next(metric.ask(study, scope_of(study), **settings(metric.key)))
+        for wanted in next(metric.ask(study, scope_of(study), **settings(metric.key)))
     ]
-    return {sight: look(sight, study) for sight in dict.fromkeys(asked)}
+    return {wanted: look(wanted, study) for wanted in dict.fromkeys(asked)}
 
 
 @pytest.fixture(scope="module")
@@ -183,7 +185,7 @@ def test_places_on_the_page_are_taken_once():
 
 @pytest.mark.parametrize("key", list(PROBES))
 def test_a_probe_sees_the_same_twice_and_leaves_the_network_alone(key, study, seen):
-    wanted = next(sight for sight in seen if sight.probe == key)
+    wanted = next(one for one in seen if one.probe == key)
     again = look(wanted, study)
     assert set(again) == set(seen[wanted])
     for name, values in again.items():
