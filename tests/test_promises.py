@@ -95,7 +95,11 @@ def look(wanted: Sight, study: Study) -> Mapping[str, np.ndarray]:
 def _sights(folder: Path) -> dict[Sight, Mapping[str, np.ndarray]]:
     study = load_study(folder)
     how = {"layers": ("pooled",), "units": "cells", "grid": 4, "lam": 6.0, "restarts": 1}
-    asked = [sight("paper", study.runs[0].checkpoints[-1], images=1, **how)]  # no default asks it
+    last = study.runs[0].checkpoints[-1]
+    asked = [sight("paper", last, images=1, **how)]  # no default asks it, nor the fit
+    how = how | {"noise": 0.002, "relu": 0, "probes": 8, "steps": 10, "noises": 2}
+    how = {name: value for name, value in how.items() if name != "restarts"}
+    asked += [sight("fit", last, images=2, tolerance=0.2, match="weight", **how)]
     asked += [
         wanted
         for metric in METRICS.values()
