@@ -27,11 +27,11 @@ from kdprobe.metrics.contract import (
     Inquiry,
     Metric,
     Result,
-    Scope,
     Telling,
     as_values,
     conclude,
 )
+from kdprobe.metrics.scope import Scope
 from kdprobe.probes.contract import Sight
 from kdprobe.probes.lens import test_images
 from kdprobe.request import Request, chosen_metrics, scope_of
@@ -43,7 +43,7 @@ from kdprobe.taps import find_taps
 
 log = logging.getLogger("kdprobe")
 
-KEPT_IN_MEMORY = 32  # sights read from the store
+KEPT_IN_MEMORY = 1 << 29  # bytes of what was read from the store
 
 
 @dataclass
@@ -153,10 +153,13 @@ class Sightings(Mapping[Sight, Mapping[str, Array]]):
                     f"the store lost '{wanted.title}' while it was being read; "
                     "run the same command again"
                 )
-            if len(self._read) >= KEPT_IN_MEMORY:
-                self._read.pop(next(iter(self._read)))
             self._read[wanted] = found
+            while len(self._read) > 1 and self._size() > KEPT_IN_MEMORY:
+                self._read.pop(next(iter(self._read)))
         return self._read[wanted]
+
+    def _size(self) -> int:
+        return sum(array.nbytes for found in self._read.values() for array in found.values())
 
     def __iter__(self) -> Iterator[Sight]:
         return iter(self._tasks)
@@ -242,6 +245,10 @@ def _run_summary(planned: Plan, run: Run) -> RunSummary:
     )
 
 
+def _told(value: object) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
 KINDS = {"post": "after its activation", "pre": "before its activation", "raw": "as it puts out"}
 
 
@@ -249,7 +256,9 @@ def _kinds(planned: Plan) -> list[str]:
     """Every layer, and where in it the networks are looked into."""
     body = build(planned.study.runs[0].last.network, planned.request.allowed).body
     taps = find_taps(body, planned.scope.layers)
-    return [f"{name} ({KINDS[tap.kind]})" for name, tap in taps.items()]
+    cut = planned.scope.discarding
+    relu = ", then ReLU" if cut.relu or cut.estimator == "paper" else ""
+    return [f"{name} ({KINDS[tap.kind]}{relu})" for name, tap in taps.items()]
 
 
 def provenance_of(planned: Plan, command: str) -> dict[str, str]:
@@ -264,8 +273,9 @@ def provenance_of(planned: Plan, command: str) -> dict[str, str]:
         "images digest": planned.images_digest,
         "layers": ", ".join(_kinds(planned)),
         "concept estimator": (
-            f"closed form from the Jacobian: exact up to {cut.exact} outputs, else {cut.probes} "
-            f"Hutchinson probes; {cut.grid} × {cut.grid} cells; noise in [0, 1] pixel space"
+            f"{cut.estimator}: "
+            + ", ".join(f"{name} {_told(value)}" for name, value in cut.asked.items())
+            + ("; normalised pixels" if cut.estimator == "paper" else "; pixels in [0, 1]")
         ),
         "concept thresholds": f"b = {cut.b:g}; sweep {', '.join(f'{b:g}' for b in cut.thresholds)}",
         "device": planned.device.type,

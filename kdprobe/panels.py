@@ -154,8 +154,10 @@ class ConceptMap(Frozen):
 
     network: str
     role: str
-    entropy: Bytes  # (g, g) nats against the background's mean, low = kept
-    concepts: Bytes  # (g, g) 255 where the cell is a visual concept
+    entropy: Bytes  # (g, g), or of parts (h, w), nats against the background's mean, low = kept
+    concepts: Bytes  # alike: 255 where the unit is a visual concept, 128 where an unstable one
+    found: int  # concepts
+    units: int  # that could be one
 
 
 class ConceptPicture(Frozen):

@@ -1,13 +1,14 @@
 """What is asked of a study?  The user's choices, checked against what is there."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 from kdprobe.datasets.contract import Images
 from kdprobe.errors import InputError, UnknownName, UsageError
 from kdprobe.loading import build
-from kdprobe.metrics.contract import METRICS, Discarding, Metric, Scope, must_be_like
+from kdprobe.metrics.contract import METRICS, Metric, must_be_like
+from kdprobe.metrics.scope import Discarding, Scope
 from kdprobe.registry import did_you_mean
 from kdprobe.study import Study
 from kdprobe.taps import find_taps, named_taps
@@ -28,6 +29,16 @@ class Request:
     settings: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)  # metric -> setting
     allowed: frozenset[str] = frozenset()  # modules whose code may be run
     executor: str = "local"
+
+
+def with_estimator(
+    settings: Mapping[str, Mapping[str, Any]], estimator: str | None
+) -> dict[str, Mapping[str, Any]]:
+    """`settings` with the estimator of concepts, where one is named."""
+    if estimator is None:
+        return dict(settings)
+    changed = {**settings.get("discarding", {}), "estimator": estimator}
+    return {**settings, "discarding": changed}
 
 
 def chosen_metrics(request: Request) -> list[tuple[Metric, dict[str, Any]]]:
@@ -99,23 +110,28 @@ def scope_of(study: Study, request: Request, images: Images) -> Scope:
             for name, taps in own.items()
         },
         seed=request.seed,
-        discarding=_dividing(
-            _discarding(request), images, "grid" in request.settings.get("discarding", {})
-        ),
+        discarding=_fitting(_discarding(request), images, request.settings.get("discarding", {})),
     )
 
 
-def _dividing(cut: Discarding, images: Images, chosen: bool) -> Discarding:
-    """The same settings, with a grid whose cells do not overlap on images that have masks.
+def _fitting(cut: Discarding, images: Images, chosen: Collection[str]) -> Discarding:
+    """The same settings, with units that the inputs have, unless the user chose them himself.
 
-    Raises UsageError where the user chose one that does not divide the images.
+    Sequences have tokens. Cells are to be equal where images have masks: the grid divides them.
+
+    Raises:
+        UsageError: the chosen grid does not fit.
     """
-    height, width = images.pixels.shape[2:]
-    if images.objects is None or (height % cut.grid == 0 and width % cut.grid == 0):
+    if len(images.positions) == 1:
+        return cut if "units" in chosen else replace(cut, units="tokens")
+    height, width = images.positions
+    if cut.units != "cells" or (height % cut.grid == 0 and width % cut.grid == 0):
         return cut
-    fitting = [g for g in range(1, 65) if height % g == 0 and width % g == 0]
+    if images.objects is None and cut.object == "mask" and cut.grid <= min(height, width):
+        return cut
+    fitting = [g for g in range(1, 1 + min(height, width)) if height % g == 0 and width % g == 0]
     nearest = min(fitting, key=lambda g: abs(g - cut.grid))
-    if chosen:
+    if "grid" in chosen:
         raise UsageError(
             f"found images of {height} × {width} pixels and discarding.grid={cut.grid}; wanted a "
             f"grid that divides both: --set discarding.grid={nearest}"

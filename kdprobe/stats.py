@@ -44,6 +44,21 @@ def variance_of_defined(values: Array) -> Array:
     return mean_of_defined(centred**2)
 
 
+def image_bootstrap(
+    values: Array, statistic: Statistic, *, seed: int = 0, draws: int = DRAWS
+) -> tuple[float, float]:
+    """95% percentile interval of a statistic of (n,) images, by drawing images again; NaN if none.
+
+    Source: Efron 1979.
+    """
+    known = values[~np.isnan(values)]
+    if len(known) == 0:
+        return float("nan"), float("nan")
+    drawn = np.random.default_rng(seed).integers(len(known), size=(draws, len(known)))
+    low, high = np.quantile(statistic(known[drawn]), (0.025, 0.975))
+    return float(low), float(high)
+
+
 def paired_bootstrap(
     student: Array, baseline: Array, statistic: Statistic, *, seed: int = 0, draws: int = DRAWS
 ) -> Difference:

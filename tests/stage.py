@@ -11,7 +11,8 @@ from torch import Tensor, nn
 
 from kdprobe.datasets.contract import Images
 from kdprobe.manifest import DataEntry, NetworkEntry, Role, RunEntry
-from kdprobe.metrics.contract import METRICS, Scope, conclude
+from kdprobe.metrics.contract import METRICS, conclude
+from kdprobe.metrics.scope import Scope
 from kdprobe.models.contract import Network
 from kdprobe.probes.contract import Sight
 from kdprobe.study import Checkpoint, Run, Study

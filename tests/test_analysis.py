@@ -110,7 +110,15 @@ def test_a_key_is_of_the_content(study, tmp_path):
     [
         ({"images": 5}, {"jacobian", "pictures"}),
         ({"layers": ("stage1", "logits")}, {"jacobian", "weights"}),
-        ({"settings": {**FAST, "discarding": {"probes": 3, "grid": 8}}}, {"jacobian"}),
+        ({"settings": {**FAST, "discarding": {**FAST["discarding"], "probes": 5}}}, {"jacobian"}),
+        (
+            {"settings": {**FAST, "discarding": {**FAST["discarding"], "grid": 4}}},
+            {"jacobian", "pictures"},
+        ),
+        (
+            {"settings": {**FAST, "discarding": {**FAST["discarding"], "object": "centre"}}},
+            {"pictures"},
+        ),
         (
             {"settings": {**FAST, "landscape": {**FAST["landscape"], "radius": 2}}},
             {"slice_1d", "slice_2d"},
@@ -294,9 +302,15 @@ def test_results_tell_how_they_came_about(study, undisturbed):
             UsageError,
             "wanted a finite numbe",
         ),
-        ({"settings": {"discarding": {"bb": 1}}}, UsageError, r"discarding\.bb=1: wanted one of b"),
+        (
+            {"settings": {"discarding": {"bb": 1}}},
+            UsageError,
+            r"discarding\.bb=1: wanted one of est",
+        ),
         ({"settings": {"discarding": {"sweep": 3}}}, UsageError, r"wanted a list, such as \[0\.2"),
         ({"settings": {"discarding": {"sweep": ("a",)}}}, UsageError, "wanted a list"),
+        ({"settings": {"discarding": {"relu": 1}}}, UsageError, "is 1; wanted true or false"),
+        ({"settings": {"discarding": {"units": "cell"}}}, UsageError, "wanted cells, parts, toke"),
         ({"layers": ("stage33",)}, UnknownName, r"no layer 'stage33'; did you mean 'stage3'\?"),
         ({"device": "gpu"}, UsageError, "found device 'gpu'; wanted 'auto', 'cpu'"),
         ({"executor": "rey"}, UnknownName, "no executor is called 'rey'"),

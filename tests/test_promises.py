@@ -17,7 +17,8 @@ from torch import nn
 
 from kdprobe.claims.contract import CLAIMS
 from kdprobe.datasets.contract import DATASETS, Images
-from kdprobe.metrics.contract import METRICS, Discarding, Scope, as_values, conclude
+from kdprobe.metrics.contract import METRICS, as_values, conclude
+from kdprobe.metrics.scope import Discarding, Scope
 from kdprobe.models.contract import Network
 from kdprobe.probes.contract import PROBES, Sight, look_at, sight
 from kdprobe.probes.lens import Lens
@@ -91,15 +92,21 @@ def look(wanted: Sight, study: Study) -> Mapping[str, np.ndarray]:
     return {name: tensor.numpy() for name, tensor in seen.items()}
 
 
+SMALL = {"layers": ("pooled",), "units": "cells", "grid": 4, "steps": 20, "restarts": 1}
+
+
+def unasked(key: str, subject: Checkpoint) -> Sight:
+    """A small look of an estimator, with the settings that analyses give it, where it has them."""
+    known = inspect.signature(PROBES[key].look).parameters
+    asked = Discarding(estimator=key).asked | SMALL
+    return sight(key, subject, images=1, **{n: v for n, v in asked.items() if n in known})
+
+
 @lru_cache(maxsize=1)
 def _sights(folder: Path) -> dict[Sight, Mapping[str, np.ndarray]]:
     study = load_study(folder)
-    how = {"layers": ("pooled",), "units": "cells", "grid": 4, "lam": 6.0, "restarts": 1}
     last = study.runs[0].checkpoints[-1]
-    asked = [sight("paper", last, images=1, **how)]  # no default asks it, nor the fit
-    how = how | {"noise": 0.002, "relu": 0, "probes": 8, "steps": 10, "noises": 2}
-    how = {name: value for name, value in how.items() if name != "restarts"}
-    asked += [sight("fit", last, images=2, tolerance=0.2, match="weight", **how)]
+    asked = [unasked(key, last) for key in ("fit", "paper")]  # no default asks for these
     asked += [
         wanted
         for metric in METRICS.values()

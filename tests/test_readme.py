@@ -19,7 +19,7 @@ FAST = {
     "fidelity": {"images": 16},
     "cka": {"images": 8, "batch": 8},
     "landscape": {"images": 4, "points": 3, "directions": 1, "plane_points": 3},
-    "discarding": {"probes": 2, "grid": 8},
+    "discarding": {"probes": 4, "noises": 4, "grid": 8},
 }
 
 

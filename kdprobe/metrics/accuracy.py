@@ -5,7 +5,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from kdprobe.metrics.contract import Array, Inquiry, Scope, metric
+from kdprobe.metrics.contract import Array, Inquiry, metric
+from kdprobe.metrics.scope import Scope
 from kdprobe.panels import Panel, Table
 from kdprobe.probes.contract import sight
 from kdprobe.study import Study

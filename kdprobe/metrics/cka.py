@@ -10,7 +10,6 @@ from kdprobe.metrics.contract import (
     Array,
     Inquiry,
     Roles,
-    Scope,
     by_arm,
     followed,
     metric,
@@ -18,6 +17,7 @@ from kdprobe.metrics.contract import (
     roles_of,
     the_teacher,
 )
+from kdprobe.metrics.scope import Scope
 from kdprobe.panels import Heatmap, Panel, Table
 from kdprobe.probes.contract import sight
 from kdprobe.study import Study

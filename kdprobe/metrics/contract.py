@@ -51,55 +51,6 @@ Inquiry = Generator[list[Sight], Seen, R_co]
 
 
 @dataclass(frozen=True)
-class Discarding:
-    """How visual concepts are found: settings of all metrics of them (``--set discarding.b=1``).
-
-    See metrics/discarding.py for the terms.
-    """
-
-    b: float = 0.2  # nats; the paper's threshold
-    sweep: tuple[float, ...] = (0.2, 0.5, 1.0, 1.5, 2.0)  # nats
-    grid: int = 16  # cells a side
-    probes: int = 64  # Hutchinson probes of a wide layer
-    exact: int = 64  # a layer of at most so many outputs is differentiated exactly
-    lam: float = 6.0  # the paper's weight of the entropy for ResNets; cancels in counts
-
-    def __post_init__(self) -> None:
-        if self.probes < 2:
-            raise UsageError(
-                f"setting discarding.probes is {self.probes}; wanted at least 2: "
-                "one probe alone does not show its error"
-            )
-        if self.lam <= 0:
-            raise UsageError(f"setting discarding.lam is {self.lam:g}; wanted a number above 0")
-
-    @property
-    def thresholds(self) -> tuple[float, ...]:
-        """b and the sweep, ascending."""
-        return tuple(sorted({float(self.b), *map(float, self.sweep)}))
-
-    @property
-    def headline(self) -> int:
-        """The place of b among the thresholds."""
-        return self.thresholds.index(float(self.b))
-
-
-@dataclass(frozen=True)
-class Scope:
-    """What the user asked for and what the data holds: applies to all metrics."""
-
-    layers: tuple[str, ...]  # where concepts are looked for, from input to output
-    images: int  # in the sample for concepts, where there are so many
-    available: int  # images in the test split
-    dataset: str
-    classes: tuple[str, ...]
-    has_masks: bool
-    similarity_layers: Mapping[str, tuple[str, ...]]  # of each run: all its named taps
-    seed: int = 0
-    discarding: Discarding = Discarding()
-
-
-@dataclass(frozen=True)
 class Metric:
     """A measurement and its label. `range` is a promise that the tests hold it to."""
 
@@ -147,6 +98,8 @@ def _like(value: Any, default: Any) -> bool:
     if isinstance(default, tuple):
         several = isinstance(value, (list, tuple)) and len(value) > 0
         return several and all(_like(item, default[0]) for item in value)
+    if isinstance(default, bool):
+        return isinstance(value, bool)
     if isinstance(default, float):
         number = isinstance(value, (int, float)) and not isinstance(value, bool)
         return number and bool(np.isfinite(value))
@@ -156,6 +109,8 @@ def _like(value: Any, default: Any) -> bool:
 def _kind(default: Any) -> str:
     if isinstance(default, tuple):
         return f"a list, such as {list(default)}"
+    if isinstance(default, bool):
+        return "true or false"
     if isinstance(default, float):
         return f"a finite number, such as {default:g}"
     if isinstance(default, int):

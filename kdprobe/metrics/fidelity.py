@@ -7,7 +7,8 @@ import numpy as np
 
 from kdprobe.errors import NotApplicable
 from kdprobe.metrics.accuracy import log_softmax, proportion_error
-from kdprobe.metrics.contract import Array, Inquiry, Scope, followed, metric, the_teacher
+from kdprobe.metrics.contract import Array, Inquiry, followed, metric, the_teacher
+from kdprobe.metrics.scope import Scope
 from kdprobe.panels import Panel, Table
 from kdprobe.probes.contract import sight
 from kdprobe.study import Study

@@ -10,12 +10,12 @@ from kdprobe.metrics.contract import (
     Array,
     Inquiry,
     Roles,
-    Scope,
     arm_series,
     metric,
     page_only,
     roles_of,
 )
+from kdprobe.metrics.scope import Scope
 from kdprobe.panels import Lines, Panel, Surface, Table
 from kdprobe.probes.contract import sight
 from kdprobe.study import Study

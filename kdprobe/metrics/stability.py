@@ -9,28 +9,40 @@ from kdprobe.metrics.contract import (
     Array,
     Inquiry,
     Roles,
-    Scope,
+    Seen,
     arm_series,
     metric,
     page_only,
     roles_of,
 )
-from kdprobe.metrics.discarding import ConceptLook, learners
-from kdprobe.panels import Lines, Panel, Table
+from kdprobe.metrics.looking import ConceptLook, learners
+from kdprobe.metrics.scope import Scope
+from kdprobe.panels import Cell, Lines, Panel, Table
 from kdprobe.stats import mean_of_defined
-from kdprobe.study import Study
+from kdprobe.study import Checkpoint, Study
 
 
 def kept_share(cells: Array) -> tuple[Array, Array, Array]:
-    """rho, |S_M| and |union S_k| of every image, each (..., n), from cells (..., k, n, g, g) bool.
+    """rho, |S_M| and |union S_k| of every image, each (..., n), from concepts (..., k, n, q) bool.
 
     rho is NaN for an image without any concept at any checkpoint.
     """
-    final = cells[..., -1, :, :, :].sum((-2, -1))
-    ever = cells.any(axis=-4).sum((-2, -1))
+    final = cells[..., -1, :, :].sum(-1)
+    ever = cells.any(axis=-3).sum(-1)
     with np.errstate(invalid="ignore", divide="ignore"):
         rho = np.where(ever > 0, final / ever, np.nan)
     return rho, final, ever
+
+
+def noise_floor(cells: Array) -> Array:
+    """(b,) rho of one fixed network: its concepts (b, k, n, q) estimated k times with fresh chance.
+
+    Each estimate is taken as the last one in turn, and rho is their mean.
+    """
+    ever = cells.any(axis=1, keepdims=True).sum(-1)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        rho = np.where(ever > 0, cells.sum(-1) / ever, np.nan)  # (b, k, n)
+    return mean_of_defined(mean_of_defined(rho))
 
 
 @dataclass(frozen=True)
@@ -40,11 +52,20 @@ class Straightness:
     ratio: Array  # (b, n) rho of an image in [0, 1]; NaN without concepts
     final: Array  # (b, n) concepts at the last checkpoint
     ever: Array  # (b, n) concepts at any checkpoint
+    error: Array  # (b,) Monte-Carlo standard error of rho; 0 where exact
+    floor: Array  # (b,) rho of the last checkpoint against itself with fresh chance; 1 where exact
+    persistent: Array  # (b,) rho of the concepts that at least half of the replicates find
 
     @property
     def rho(self) -> Array:
         """(b,) mean over the images where it is defined."""
         return mean_of_defined(self.ratio)
+
+    @property
+    def over_floor(self) -> Array:
+        """(b,) rho as a share of what estimator noise alone leaves of it."""
+        with np.errstate(invalid="ignore", divide="ignore"):
+            return np.asarray(np.where(self.floor > 0, self.rho / self.floor, np.nan))
 
 
 @dataclass(frozen=True)
@@ -83,20 +104,26 @@ class Stability:
         )
         return Table(
             title="Stability of optimisation directions",
-            how_to_read="Means over the images that have a concept at some checkpoint.",
-            columns=("run", "layer", "b", "ρ", "kept", "ever tried", "images without concepts"),
+            how_to_read=(
+                "Means over the images that have a concept at some checkpoint. ± MC: error of ρ "
+                "from random draws. Noise floor: ρ of one fixed network, estimated anew at every "
+                "checkpoint; below it a detour may be noise. Persistent: ρ of the concepts that "
+                "at least half of the estimates with other draws find."
+            ),
+            columns=("run", "layer", "b", "ρ", "± MC", "noise floor", "ρ / floor", "persistent ρ")
+            + ("kept", "ever tried", "images without concepts"),
             rows=rows,
             name="stability",
         )
 
-    def _row(self, run: str, layer: str, b: int) -> tuple[str | float | None, ...]:
+    def _row(self, run: str, layer: str, b: int) -> tuple[Cell, ...]:
         at = self.runs[run][layer]
-        rho = float(at.rho[b])
+        numbers = (at.rho[b], at.error[b], at.floor[b], at.over_floor[b], at.persistent[b])
         return (
             run,
             layer,
             self.thresholds[b],
-            None if np.isnan(rho) else round(rho, 4),
+            *(None if np.isnan(number) else round(float(number), 4) for number in numbers),
             round(float(at.final[b].mean()), 2),
             round(float(at.ever[b].mean()), 2),
             int(np.isnan(at.ratio[b]).sum()),
@@ -110,21 +137,46 @@ class Stability:
     source="Cheng et al. 2020, arXiv:2003.03622, section 3.3",
     better="higher",
     range=(0.0, 1.0),
-    ranged=("ratio",),
+    ranged=("ratio", "floor", "persistent"),
     place=50,
 )
 def stability(study: Study, scope: Scope) -> Inquiry[Stability]:
     """rho = mean_x |S_M(x)| / |union_{k=1..M} S_k(x)|, S_k the concepts on the object.
 
-    The same checkpoints for every network, the same random probes for every checkpoint.
+    The same checkpoints for every network, the same random draws for every checkpoint. Estimator
+    noise alone makes rho smaller than 1: the noise floor is rho of one fixed network, the last
+    checkpoint, that is estimated M times with fresh draws (replicates of the draws that were made).
     """
-    how, cut = ConceptLook(scope), scope.discarding
+    how, cut = ConceptLook(scope, study), scope.discarding
     runs, epochs = learners(study)
     seen = yield [how.pictures, *(how.at(c) for run in runs for c in run.at(epochs))]
-    found: dict[str, dict[str, Straightness]] = {}
-    for run in runs:
-        found[run.id] = {}
-        for layer in how.layers:
-            cells = how.kept_on_objects(seen, run.at(epochs), layer)
-            found[run.id][layer] = Straightness(*kept_share(cells))
+    found = {
+        run.id: {layer: _straightness(how, seen, run.at(epochs), layer) for layer in how.layers}
+        for run in runs
+    }
     return Stability(cut.thresholds, cut.headline, epochs, found, roles_of(runs))
+
+
+def _straightness(
+    how: ConceptLook, seen: Seen, course: Sequence[Checkpoint], layer: str
+) -> Straightness:
+    objects = how.objects(seen)
+
+    def on_object(h: Array) -> Array:
+        """(b, k, n, q)."""
+        return how.found(h, objects) & objects.on
+
+    cells = on_object(how.entropies(seen, course, layer))
+    again, rhos, fixed = np.zeros(cells.shape, dtype=np.int16), [], []
+    for h in how.replicates(seen, course, layer):
+        other = on_object(h)
+        again += other
+        rhos.append(mean_of_defined(kept_share(other)[0]))
+        fixed.append(other[:, -1])
+    exact, ratio = np.ones(len(cells)), kept_share(cells)
+    return Straightness(
+        *ratio,
+        error=np.stack(rhos).std(axis=0, ddof=1) if rhos else 0 * exact,
+        floor=noise_floor(np.stack(fixed[: len(course)], axis=1)) if fixed else exact,
+        persistent=mean_of_defined(kept_share(again >= len(rhos) / 2)[0] if rhos else ratio[0]),
+    )

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from kdprobe.probes.lens import Lens
 
 
-Setting = str | int | float | tuple[str, ...]
+Setting = str | bool | int | float | tuple[str, ...]
 
 
 @dataclass(frozen=True)

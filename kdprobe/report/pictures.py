@@ -27,6 +27,9 @@ Pixels = NDArray[np.uint8]
 Mask = NDArray[np.bool_]
 
 
+UNSURE = (64, 192)  # marks between these are concepts that other random draws do not find again
+
+
 @dataclass(frozen=True)
 class Tile:
     """One picture of a gallery, ready to be shown."""
@@ -46,9 +49,9 @@ class Tile:
 
 def tiles(gallery: Gallery) -> list[tuple[ConceptPicture, list[Tile]]]:
     """For each picture of the gallery: the picture itself, then one composite a network."""
-    reach = _reach(gallery)
+    span = reach(gallery)
     return [
-        (picture, [_plain(picture), *(_composite(picture, entry, reach) for entry in picture.maps)])
+        (picture, [_plain(picture), *(_composite(picture, entry, span) for entry in picture.maps)])
         for picture in gallery.pictures
     ]
 
@@ -64,7 +67,8 @@ def heat_colour(share: float) -> tuple[int, int, int]:
     return int(red), int(green), int(blue)
 
 
-def _reach(gallery: Gallery) -> tuple[float, float]:
+def reach(gallery: Gallery) -> tuple[float, float]:
+    """Nats kept more than the background at both ends of the colours."""
     gaps = [_kept(entry).ravel() for picture in gallery.pictures for entry in picture.maps]
     if not gaps:
         return 0.0, 1.0
@@ -84,19 +88,19 @@ def _plain(picture: ConceptPicture) -> Tile:
     return _tile("image", "", f"class {picture.label}", alt, pixels, picture)
 
 
-def _composite(picture: ConceptPicture, entry: ConceptMap, reach: tuple[float, float]) -> Tile:
+def _composite(picture: ConceptPicture, entry: ConceptMap, span: tuple[float, float]) -> Tile:
     pixels, outline = _enlarged(picture)
     height, width = pixels.shape[:2]
-    low, high = reach
+    low, high = span
     kept = _stretch((_kept(entry) - low) / (high - low), height, width)
     grey = pixels.mean(axis=2, keepdims=True)
     mixed = np.rint(BLEND * _heat(kept) + (1 - BLEND) * grey).astype(np.uint8)
-    concepts = entry.concepts.unpack() > 127
+    marks = _stretch(entry.concepts.unpack(), height, width)
     _ink(mixed, outline, OBJECT_INK)
-    _ink(mixed, _edge(_stretch(concepts, height, width), 2), CONCEPT_INK)
-    count = int(concepts.sum())
-    note = f"{count} concept{'' if count == 1 else 's'}"
-    cells = f"{count} of {concepts.size} cells are concepts"
+    _ink(mixed, _edge((marks > UNSURE[0]) & (marks < UNSURE[1]), 1), CONCEPT_INK)
+    _ink(mixed, _edge(marks >= UNSURE[1], 2), CONCEPT_INK)
+    note = f"{entry.found} concept{'' if entry.found == 1 else 's'}"
+    cells = f"{entry.found} of {entry.units} cells are concepts"
     alt = f"What {entry.network} keeps of image {picture.name}: {cells}."
     return _tile(entry.network, entry.role, note, alt, mixed, picture)
 

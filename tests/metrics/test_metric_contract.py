@@ -9,7 +9,6 @@ from stage import FAMILY, made_up, scope
 from kdprobe.errors import NotApplicable, UnknownName, UsageError
 from kdprobe.metrics.contract import (
     METRICS,
-    Discarding,
     arm_series,
     as_values,
     by_arm,
@@ -108,28 +107,16 @@ def test_words_are_like_words():
         must_be_like("x", 3, "rbf")
 
 
+def test_yes_and_no_are_no_numbers():
+    must_be_like("x", True, False)
+    for value in (1, 0.0, "true", None):
+        with pytest.raises(UsageError, match="wanted true or false"):
+            must_be_like("x", value, False)
+
+
 def test_a_metric_without_settings_says_so():
     with pytest.raises(UsageError, match=r"'stability' has no setting 'b'\. Known: none"):
         METRICS["stability"].with_defaults({"b": 1.0})
-
-
-@pytest.mark.parametrize(
-    ("changes", "message"),
-    [
-        ({"probes": 1}, "discarding.probes is 1; wanted at least 2: one probe alone"),
-        ({"lam": 0.0}, "discarding.lam is 0; wanted a number above 0"),
-    ],
-)
-def test_settings_of_concepts_that_mislead_are_refused(changes, message):
-    with pytest.raises(UsageError, match=message):
-        Discarding(**changes)
-
-
-def test_the_threshold_is_one_of_the_sweep():
-    cut = Discarding(b=0.7, sweep=(2.0, 0.2))
-    assert cut.thresholds == (0.2, 0.7, 2.0)
-    assert cut.thresholds[cut.headline] == 0.7
-    assert Discarding(b=1).headline == Discarding().thresholds.index(1.0)
 
 
 def test_a_metric_asks_once(dummy):

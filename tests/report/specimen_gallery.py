@@ -59,9 +59,12 @@ def _map(
     entropy = smooth * 0.5 - strength * inside
     entropy -= entropy[~inside].mean()
     concept = -entropy > 0.35
+    shaky = concept & (-entropy < 0.4)
     return ConceptMap(
         network=name,
         role=role,
         entropy=Bytes.pack(entropy, -3.0, 3.0),
-        concepts=Bytes.pack(concept * 255.0),
+        concepts=Bytes.pack(np.where(shaky, 128.0, concept * 255.0)),
+        found=int(concept.sum()),
+        units=concept.size,
     )

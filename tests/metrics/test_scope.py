@@ -1,0 +1,61 @@
+"""What may be asked of concepts: every setting that misleads is refused with its remedy."""
+
+import pytest
+
+from kdprobe.errors import UsageError
+from kdprobe.metrics.scope import CHOICES, Discarding
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"probes": 1}, r"discarding\.probes is 1; wanted at least 2: one alone does not show its"),
+        ({"restarts": 1}, r"discarding\.restarts is 1; wanted at least 2: one alone"),
+        ({"draws": 1}, r"discarding\.draws is 1; wanted at least 2: one alone"),
+        ({"noises": 2}, r"discarding\.noises is 2; wanted at least 4: one pair alone does not"),
+        ({"noises": 7}, r"noises=7 and discarding\.draws=8: wanted even numbers: noise is drawn"),
+        ({"draws": 5}, r"discarding\.draws=5: wanted even numbers"),
+        ({"lam": 0.0}, r"discarding\.lam is 0; wanted above 0"),
+        ({"noise": -1.0}, r"discarding\.noise is -1; wanted above 0"),
+        ({"tolerance": 0.0}, r"discarding\.tolerance is 0; wanted above 0"),
+        ({"radius": -0.1}, r"discarding\.radius is -0\.1; wanted 0 or more"),
+        ({"probes": 31}, r"probes=31 and discarding\.noises=32; .* raise probes or lower noises"),
+    ],
+)
+def test_numbers_that_mislead_are_refused(changes, message):
+    with pytest.raises(UsageError, match=message):
+        Discarding(**changes)
+
+
+@pytest.mark.parametrize("name", list(CHOICES))
+def test_words_are_one_of_those_known(name):
+    for word in CHOICES[name]:
+        assert getattr(Discarding(**{name: word}), name) == word
+    known = ", ".join(CHOICES[name])
+    with pytest.raises(UsageError, match=rf"discarding\.{name} is 'cell'; wanted {known}"):
+        Discarding(**{name: "cell"})
+
+
+def test_at_the_image_itself_probes_may_be_few():
+    assert Discarding(radius=0.0, probes=2).probes == 2
+
+
+def test_the_threshold_is_one_of_the_sweep():
+    cut = Discarding(b=0.7, sweep=(2.0, 0.2))
+    assert cut.thresholds == (0.2, 0.7, 2.0)
+    assert cut.thresholds[cut.headline] == 0.7
+    assert Discarding(b=1).headline == Discarding().thresholds.index(1.0)
+
+
+def test_an_estimator_is_told_what_concerns_it_and_no_more():
+    """So that the store keeps what it has when a setting of another estimator changes."""
+    changes = {"probes": 64, "noises": 16, "steps": 99, "restarts": 3, "b": 1.0, "level": "image"}
+    asked = {name: Discarding(estimator=name, **changes).asked for name in CHOICES["estimator"]}
+    for one in asked.values():
+        assert {"units", "grid", "lam"} <= set(one)
+        assert not {"b", "sweep", "level", "object", "estimator"} & set(one)
+    assert asked["jacobian"]["probes"] == 64
+    assert "steps" not in asked["jacobian"]
+    assert asked["fit"]["steps"] == 99
+    assert asked["paper"]["restarts"] == 3
+    assert "noises" not in asked["paper"]
