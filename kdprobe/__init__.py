@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from kdprobe.api import analyze
     from kdprobe.claims.contract import judge as verify
+    from kdprobe.explaining import explain
     from kdprobe.report import write_report
     from kdprobe.results import read_results
     from kdprobe.study import load_study
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
 _PLACES = {
     "analyze": ("kdprobe.api", "analyze"),
+    "explain": ("kdprobe.explaining", "explain"),
     "verify": ("kdprobe.claims.contract", "judge"),
     "write_report": ("kdprobe.report", "write_report"),
     "read_results": ("kdprobe.results", "read_results"),
@@ -28,7 +30,15 @@ _PLACES = {
     "train_study": ("kdprobe.train.loop", "train"),
 }
 
-__all__ = ["analyze", "load_study", "read_results", "train_study", "verify", "write_report"]
+__all__ = [
+    "analyze",
+    "explain",
+    "load_study",
+    "read_results",
+    "train_study",
+    "verify",
+    "write_report",
+]
 
 
 def __getattr__(name: str) -> object:

@@ -14,7 +14,7 @@ from kdprobe.analysis import Plan, concluded, perform, plan, provenance_of
 from kdprobe.executors.contract import Task
 from kdprobe.files import told, write_whole
 from kdprobe.report import write_report, write_tables
-from kdprobe.request import Request
+from kdprobe.request import Request, with_estimator
 from kdprobe.results import Results
 from kdprobe.store import Store
 from kdprobe.study import Study, load_study
@@ -41,6 +41,7 @@ def analyze(
     metrics: Sequence[str] = (),
     layers: Sequence[str] = (),
     images: int = 128,
+    estimator: str | None = None,
     device: str = "auto",
     seed: int = 0,
     settings: Mapping[str, Mapping[str, Any]] | None = None,
@@ -58,6 +59,8 @@ def analyze(
         layers: taps or module paths where concepts are looked for; default the last stage, the
             pooled features and the logits.
         images: size of the sample for concepts.
+        estimator: of concepts: ``jacobian`` (the closed form; default), ``fit`` (converged), or
+            ``paper`` (the released code's procedure). See `kdprobe.metrics.scope.Discarding`.
         device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
         seed: of the sample of images, and of all random probes and directions.
         settings: ``{metric: {setting: value}}``; ``discarding`` for all concept metrics.
@@ -74,7 +77,7 @@ def analyze(
         images=images,
         device=device,
         seed=seed,
-        settings=settings or {},
+        settings=with_estimator(settings or {}, estimator),
         allowed=frozenset(allow_code),
     )
     loaded = study if isinstance(study, Study) else load_study(study)

@@ -44,6 +44,11 @@ def cli() -> None:
 @click.option("--metrics", help="Comma-separated; default: all. See 'list metrics'.")
 @click.option("--layers", help="Comma-separated taps or module paths for concepts.")
 @click.option("--images", default=128, show_default=True, help="Sample size for concepts.")
+@click.option(
+    "--estimator",
+    type=click.Choice(["jacobian", "fit", "paper"]),
+    help="Of concepts: closed form (default), converged fit, or the paper's procedure.",
+)
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:N.")
 @click.option("--seed", default=0, show_default=True, help="Of the sample and all random draws.")
 @click.option("--set", "changes", multiple=True, metavar="METRIC.SETTING=VALUE")
@@ -132,6 +137,46 @@ def report(results: Path, out: Path | None, html: bool, pdf: bool) -> None:
     from kdprobe.commands.report import report as run
 
     run(results, out, html=html, pdf=pdf)
+
+
+@cli.command()
+@click.argument("study", type=click.Path(path_type=Path))
+@click.argument("images", nargs=-1, required=True)
+@click.option("--out", type=click.Path(path_type=Path), default=Path("explain.png"))
+@click.option("--layers", help="Comma-separated taps or module paths; default: the logits.")
+@click.option("--runs", help="Comma-separated ids; default: every network.")
+@click.option("--b", default=1.0, show_default=True, help="Threshold of framed concepts, nats.")
+@click.option("--estimator", type=click.Choice(["jacobian", "fit", "paper"]))
+@click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:N.")
+@click.option("--seed", default=0, show_default=True, help="Of all random draws.")
+@click.option("--set", "changes", multiple=True, metavar="METRIC.SETTING=VALUE")
+@click.option("--allow-code", multiple=True, metavar="MODULE", help="Let the manifest run it.")
+def explain(
+    study: Path,
+    images: tuple[str, ...],
+    out: Path,
+    layers: str | None,
+    runs: str | None,
+    changes: tuple[str, ...],
+    **choices: Any,
+) -> None:
+    """Draw what every network keeps of chosen IMAGES, side by side.
+
+    IMAGES are places in the test split (0, 1, ...), or picture files of the data's size. The ending
+    of --out says the format: .png, .svg or .pdf.
+    """
+    from kdprobe.commands.analyze import parsed_settings
+    from kdprobe.commands.explain import explain as run
+
+    run(
+        study,
+        images,
+        out,
+        layers=_names("--layers", layers),
+        runs=_names("--runs", runs),
+        settings=parsed_settings(changes),
+        **choices,
+    )
 
 
 @cli.command()

@@ -20,7 +20,7 @@ FLOORS = (
     {"executors"},
     {"request", "analysis"},
     {"report"},
-    {"api", "commands", "cli", "__init__"},
+    {"api", "explaining", "commands", "cli", "__init__"},
 )
 WITHIN = ("study", "loading", "soundness")  # a floor with steps: each may use those before it
 DRAWING = {"matplotlib", "seaborn", "plotly"}

@@ -16,7 +16,7 @@ from kdprobe.commands.progress import progress
 from kdprobe.commands.tables import print_json, print_table
 from kdprobe.commands.verify import verdict_columns, verdict_rows
 from kdprobe.errors import UsageError
-from kdprobe.request import Request
+from kdprobe.request import Request, with_estimator
 from kdprobe.results import Results
 from kdprobe.store import Store
 from kdprobe.study import load_study
@@ -61,11 +61,13 @@ def analyze(
     quiet: bool,
     as_json: bool,
     images: int,
+    estimator: str | None,
     device: str,
     seed: int,
 ) -> Ended:
     """Run the analysis, or show its plan."""
     loaded = load_study(study)
+    settings = with_estimator(settings, estimator)
     folder = output_folder(loaded, out)
     if dry_run:
         allowed = frozenset(allow_code)

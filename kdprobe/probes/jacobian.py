@@ -179,12 +179,12 @@ def _at_input(eye: Eye, probes: int, exact: int, chance: torch.Generator) -> dic
     x, seen = _leaf(eye.inputs), {}
     with torch.enable_grad(), watch(eye.network.body, eye.taps) as outputs:
         for name, output in eye.outputs(x, outputs).items():
-            width = output.shape[1]
+            width, own = output.shape[1], _branch(chance)
             if width <= exact:
                 signs = torch.eye(width)[:, None].expand(-1, len(x), -1)
                 groups = _squares(output, x, signs, eye.units).sum(0, keepdim=True)
             else:
-                signs = _signs((probes, 1, width), chance).expand(-1, len(x), -1)
+                signs = _signs((probes, 1, width), own).expand(-1, len(x), -1)
                 cells = _squares(output, x, signs, eye.units)
                 groups = torch.stack([g.mean(0) for g in cells.tensor_split(_groups(probes))])
             seen[name] = groups

@@ -34,10 +34,13 @@ class Lens:
     count: int  # images in the sample
     seed: int
     allowed: frozenset[str] = field(default_factory=frozenset)
+    chosen: Images | None = None  # instead of a sample
 
     @property
     def images(self) -> Images:
         """The sample: the same for every network, layer and checkpoint. On the CPU."""
+        if self.chosen is not None:
+            return self.chosen
         return test_images(self.data, self.allowed).sample(self.count, self.seed)
 
     def network(self, checkpoint: Checkpoint) -> Network:

@@ -2,7 +2,7 @@
 
 import io
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,13 +11,19 @@ import numpy as np
 import seaborn
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.colors import LinearSegmentedColormap
+from matplotlib.cm import ScalarMappable
+from matplotlib.colors import LinearSegmentedColormap, ListedColormap, Normalize
 from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
+from PIL import Image
 
-from kdprobe.panels import Forest, Heatmap, Lines, Panel, Surface
+from kdprobe.panels import Forest, Gallery, Heatmap, Lines, Panel, Surface
 from kdprobe.report.colours import OUTCOME_PRINT, PRINT, Colours, first_dash
+from kdprobe.report.pictures import Tile, heat_colour, most_tiles, reach, tiles
 
 WIDTH = 3.5  # inches
+TILE, DOTS = 1.25, 200  # inches of a picture on a sheet, dots an inch
+UNDATED: dict[str, dict[str, None]] = {"svg": {"Date": None}, "pdf": {"CreationDate": None}}
 INK, MUTED, RULE = "#1c2430", "#566173", "#dfe3ea"
 HEAT = LinearSegmentedColormap.from_list(
     "heat", ["#f4f7fa", "#bcd5e8", "#74a9cf", "#2b7bb3", "#0a4373"]
@@ -73,6 +79,57 @@ def drawing(panel: Panel, colours: Colours) -> bytes | None:
         file = io.BytesIO()
         figure.savefig(file, format="svg", transparent=True, metadata={"Date": None})
     return file.getvalue()
+
+
+def sheet(galleries: Sequence[Gallery], kind: str) -> bytes:
+    """All pictures of `galleries` on one sheet: a row a picture and layer, a column a network.
+
+    `kind` is a file format of matplotlib: png, svg, pdf.
+    """
+    rows = [(gallery, *row) for gallery in galleries for row in tiles(gallery)]
+    columns = max(most_tiles(gallery) for gallery in galleries)
+    size = (TILE * columns + 1.2, (TILE + 0.16) * len(rows) + 0.3)
+    with matplotlib.rc_context(STYLE), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Glyph|constrained_layout not applied")
+        close = ConstrainedLayoutEngine(w_pad=0.02, h_pad=0.01, hspace=0, wspace=0)
+        figure = Figure(figsize=size, layout=close, dpi=DOTS)
+        FigureCanvasAgg(figure)
+        grid = figure.subplots(len(rows), columns, squeeze=False)
+        for place, (gallery, picture, shown) in enumerate(rows):
+            line = grid[place]
+            for axes, tile in zip(line, shown, strict=False):
+                _tile(axes, tile, first=place == 0)
+            line[0].set_ylabel(f"{gallery.layer}\n{picture.name}", color=INK)
+        _scale(figure, grid, galleries)
+        file = io.BytesIO()
+        figure.savefig(file, format=kind, metadata=UNDATED.get(kind))
+    return file.getvalue()
+
+
+def _tile(axes: Axes, tile: Tile, *, first: bool) -> None:
+    axes.imshow(np.asarray(Image.open(io.BytesIO(tile.image))), interpolation="nearest")
+    axes.set(xticks=[], yticks=[])
+    axes.set_xlabel(tile.note, fontsize=6.5)
+    axes.spines[:].set_visible(False)
+    if first:
+        axes.set_title(_short(tile.title), fontsize=7.5)
+
+
+def _scale(figure: Figure, grid: Any, galleries: Sequence[Gallery]) -> None:
+    """The colours in nats, where all layers share them; else only which end is which."""
+    inks = [heat_colour(step / 255) for step in range(256)]
+    colours = ListedColormap(np.array(inks) / 255)
+    spans = {reach(gallery) for gallery in galleries}
+    low, high = spans.pop() if len(spans) == 1 else (0.0, 1.0)
+    shown = ScalarMappable(Normalize(low, high), colours)
+    bar = figure.colorbar(
+        shown, ax=grid, anchor=(0, 0), shrink=1 / len(grid) ** 0.5, aspect=20, pad=0.01
+    )
+    bar.outline.set_visible(False)
+    if spans:
+        bar.set_ticks([low, high], labels=["discarded", "kept"])
+    else:
+        bar.set_label("kept (nats)")
 
 
 def _height(panel: Panel) -> float:

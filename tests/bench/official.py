@@ -16,21 +16,24 @@ HALF_LOG_2PIE = 0.5 * math.log(2 * math.pi * math.e)
 LAM, TARGET = 6.0, -2.8  # weight of the entropy for ResNets; mean entropy to end near, nats
 
 
-def unit_of_change(features: Features, image: Tensor, noises: int) -> Tensor:
-    """d2: mean squared change of the features under uniform noise of 0.01, over many noises."""
+def unit_of_change(features: Features, image: Tensor, noises: int, noise: float = 0.01) -> Tensor:
+    """d2: mean squared change of the features under a small uniform noise, over many noises."""
     with torch.no_grad():
         clean = features(image)
-        noisy = image + 0.01 * torch.randn(noises, *image.shape[1:])
+        noisy = image + noise * torch.randn(noises, *image.shape[1:])
         return (features(noisy) - clean).square().mean()
 
 
-def official(features: Features, image: Tensor, grid: int) -> Tensor:
-    """(g, g) entropies of one image (1, 3, h, w), as the released code finds them."""
+def official(features: Features, image: Tensor, grid: int, lam: float = LAM) -> Tensor:
+    """(g, g) entropies of one image (1, 3, h, w), as the released code finds them.
+
+    `features` takes normalised pixels.
+    """
     with torch.no_grad():
         clean = features(image)
     unit = unit_of_change(features, image, 96)
     s = torch.full((grid, grid), 0.01, requires_grad=True)
-    lam, kept, nearest, highest = LAM, s.detach().clone(), math.inf, -math.inf
+    kept, nearest, highest = s.detach().clone(), math.inf, -math.inf
     for step in range(80):
         if step == 60:
             if highest > TARGET:
@@ -52,30 +55,40 @@ def official(features: Features, image: Tensor, grid: int) -> Tensor:
 
 
 def converged(
-    features: Features, images: Tensor, grid: int, *, steps: int, seed: int, lam: float = LAM
+    features: Features,
+    images: Tensor,
+    grid: int,
+    *,
+    noise: float,
+    seed: int,
+    steps: int = 1200,
+    lam: float = LAM,
 ) -> Tensor:
-    """(n, g, g) entropies by Adam on log s, antithetic noise, averaged over the second half.
+    """(n, g, g) entropies by Adam on log s from a flat start, averaged over the second half.
 
-    The noise shrinks with the square root of `lam`; as it goes to 0 the closed form is exact.
+    16 noises a step in opposite pairs, step size falling from 0.05 along a cosine; `noise` is the
+    standard deviation that sets the unit of change.
     """
     chance = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         clean = features(images)
-    unit = torch.stack([unit_of_change(features, image[None], 512) for image in images])
-    log_s = torch.full((len(images), grid, grid), math.log(0.01), requires_grad=True)
-    optimiser = torch.optim.Adam([log_s], lr=0.03)
+    unit = torch.stack([unit_of_change(features, image[None], 512, noise) for image in images])
+    log_s = torch.full((len(images), grid, grid), math.log(noise), requires_grad=True)
+    optimiser = torch.optim.Adam([log_s], lr=0.05)
+    slower = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, steps, eta_min=0.0025)
     total = torch.zeros_like(log_s)
     for step in range(steps):
-        draw = torch.randn(4, *images.shape, generator=chance)
-        noise = torch.cat([draw, -draw])
+        draw = torch.randn(8, *images.shape, generator=chance)
+        both = torch.cat([draw, -draw])
         spread = interpolate(log_s.exp()[:, None], size=images.shape[2:])
-        noisy = (images + spread * noise).flatten(0, 1)
-        change = features(noisy).view(8, *clean.shape) - clean
+        noisy = (images + spread * both).flatten(0, 1)
+        change = features(noisy).view(16, *clean.shape) - clean
         distortion = change.square().mean((0, 2)) / unit
         loss = (distortion - lam * log_s.mean((1, 2))).sum()
         optimiser.zero_grad()
         loss.backward()
         optimiser.step()
+        slower.step()
         if step >= steps // 2:
             total += log_s.detach()
     return total / (steps - steps // 2) + HALF_LOG_2PIE

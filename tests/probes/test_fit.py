@@ -11,7 +11,9 @@ from kdprobe.datasets.contract import Images
 from kdprobe.errors import InputError, UsageError
 from kdprobe.probes.descent import HALF_LOG_2PIE, REACH, TARGET, Problem
 from kdprobe.probes.fit import fit, warm_start
+from kdprobe.probes.jacobian import Eye, Looks
 from kdprobe.probes.units import units_of
+from kdprobe.taps import Tap
 
 OUT = "1"  # path of the layer of a linear network
 NOISE = 0.002
@@ -21,10 +23,9 @@ KNOBS = {
     "grid": 4,
     "lam": 6.0,
     "noise": NOISE,
-    "relu": 0,
-    "probes": 64,
+    "relu": False,
     "steps": 200,
-    "noises": 8,
+    "draws": 8,
     "tolerance": 0.2,
     "match": "weight",
 }
@@ -54,6 +55,13 @@ class Cut(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return x.detach().flatten(1)[:, :3]
+
+
+class Shift(nn.Module):
+    """Undoes the normalisation of the stage's networks."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + 0.5
 
 
 def seen(body: nn.Module, images: Images, batch: int = 128, **changes):
@@ -129,7 +137,7 @@ def test_neither_company_nor_order_changes_an_image():
     torch.manual_seed(0)
     body = nn.Sequential(nn.Conv2d(3, 4, 3), nn.Tanh(), nn.Flatten(), nn.Linear(144, 12))
     images, order = noise_images(5), torch.tensor([3, 1, 4, 0, 2])
-    knobs = {"layers": ("3",), "steps": 40, "probes": 4}
+    knobs = {"layers": ("3",), "steps": 40}
     whole = seen(body, images, **knobs)
     parts = seen(body, images, batch=16, **knobs)
     turned = seen(body, images.take(order), **knobs)
@@ -143,7 +151,7 @@ def test_neither_company_nor_order_changes_an_image():
 def test_an_image_that_is_done_early_leaves_the_others_as_they_are():
     images = noise_images(3)
     body, _ = planted()
-    knobs = {"layers": ("3",), "steps": 400, "probes": 8}
+    knobs = {"layers": ("3",), "steps": 400}
     first = seen(body, images, **knobs | {"steps": 200})["groups/3"]
     moved = (first[4:].mean(0) - first[:4].mean(0)).square().mean(1).sqrt()
     knobs["tolerance"] = float(moved.sort().values[:2].mean())  # one is done, two are not
@@ -157,35 +165,40 @@ def test_an_image_that_is_done_early_leaves_the_others_as_they_are():
         )
 
 
-def start(layer, x: Tensor) -> Tensor:
-    """(n, q) entropies at which a fit of `layer` begins."""
+def start(body: nn.Module, x: Tensor) -> Tensor:
+    """(n, q) entropies at which a fit of the output of `body` begins."""
     owned, n = units_of(noise_images(len(x)), "cells", 4), len(x)
-    has = torch.ones(n, 16, dtype=torch.bool)
-    task = Problem(layer, x, layer(x), torch.ones(n), owned, has, 6.0, NOISE, "weight")
-    return warm_start(task, probes=192, chance=torch.Generator().manual_seed(0)) + HALF_LOG_2PIE
+    has, net = torch.ones(n, 16, dtype=torch.bool), network(body)
+    task = Problem(net, x, net(x), torch.ones(n), owned, has, 6.0, NOISE, "weight")
+    how = Looks(("out",), 8, 2, 3**-0.5, 192, 6.0, NOISE)
+    eye = Eye(net, {"out": Tap("", "raw")}, x, owned)
+    return warm_start(task, eye, how, torch.Generator().manual_seed(0)) + HALF_LOG_2PIE
 
 
-def test_the_start_is_the_minimum_of_a_linear_layer():
+def test_the_start_is_near_the_minimum_of_a_linear_layer():
     body = uneven()
     wanted = closed_form(energies(body, 40), 6.0).expand(2, -1)
-    torch.testing.assert_close(start(body, noise_images(2).pixels), wanted, atol=1e-4, rtol=0)
+    found = start(body, noise_images(2).pixels)
+    error = (found - found.mean(1, True) - wanted + wanted.mean(1, True)).square().mean().sqrt()
+    assert error < 0.2  # of 16 probes
 
 
 def test_the_start_sees_what_only_noise_wakes():
     """Two cells lie below their ReLU, one of them by less than the noise it would be given."""
     dim = torch.full((1, 3, 8, 8), 0.5)
     dim[..., :2, :2], dim[..., :2, 2:4] = -NOISE / 2, -100
-    h = start(lambda x: x.relu().flatten(1), dim)
+    shut = nn.Sequential(Shift(), nn.ReLU(), nn.Flatten())
+    h = start(shut, dim)
     even = math.log(NOISE) + 0.5 * math.log(3) + HALF_LOG_2PIE
-    assert h[0, 0] - even < 1.5  # the image alone would say REACH
-    assert h[0, 1] - even > REACH - 0.1
-    assert (h[0, 2:] - even).abs().max() < 0.1
+    assert h[0, 0] - even < 1.5  # the image alone would say much more
+    assert h[0, 1] > h[0, 0] + 0.3
+    assert (h[0, 2:] - even).abs().max() < 0.6  # of 16 probes
 
 
 def test_a_diagonal_layer_has_the_entropy_of_its_gains():
     gain = torch.linspace(-1, 1, 16).exp().view(4, 4)
     wide = gain.repeat_interleave(2, 0).repeat_interleave(2, 1)
-    found = seen(nn.Sequential(nn.Identity(), Gains(wide)), noise_images(1), probes=8)
+    found = seen(nn.Sequential(nn.Identity(), Gains(wide)), noise_images(1))
     wanted = closed_form(12 * gain.square().view(1, 16), 6.0)
     assert (found[f"entropy/{OUT}"] - wanted).abs().max() < 0.1
 
@@ -193,7 +206,7 @@ def test_a_diagonal_layer_has_the_entropy_of_its_gains():
 def test_planted_cells_of_a_relu_network_are_kept_by_the_log_of_their_gain():
     images = noise_images(3)
     body, cells = planted()
-    h = seen(body, images, layers=("3",), probes=8)["entropy/3"]
+    h = seen(body, images, layers=("3",))["entropy/3"]
     on = torch.zeros(16, dtype=torch.bool)
     on[cells] = True
     assert (h[:, on].max(1).values < h[:, ~on].min(1).values).all()
@@ -226,7 +239,7 @@ def test_a_dead_image_has_no_numbers_and_the_others_have():
     images = noise_images(3)
     images.pixels[1] = 0
     shifted = nn.Sequential(nn.Threshold(-0.3, -0.5), Gains(torch.ones(8, 8)), nn.ReLU())
-    found = seen(shifted, images, layers=("2",), steps=20, tolerance=9.0, probes=4)
+    found = seen(shifted, images, layers=("2",), steps=20, tolerance=9.0)
     assert found["entropy/2"].isnan().all(1).tolist() == [False, True, False]
     assert found["groups/2"].isnan().any((0, 2)).tolist() == [False, True, False]
     assert found["distortion/2"].isnan().tolist() == [False, True, False]
@@ -288,7 +301,7 @@ def test_equal_distortion_is_half_the_weight_where_equal_weight_is_not():
     body = nn.Sequential(nn.Tanh(), *planted()[0])
     images = noise_images(3)
     images.pixels.sub_(0.5).mul_(torch.tensor([1.0, 0.2, 0.02]).view(3, 1, 1, 1)).add_(0.5)
-    knobs = {"layers": ("4",), "lam": 6.0, "noise": 0.1, "probes": 8}
+    knobs = {"layers": ("4",), "lam": 6.0, "noise": 0.1}
     free, held = (seen(body, images, match=m, **knobs) for m in ("weight", "distortion"))
     assert (free["distortion/4"] - 3).abs().max() > 0.2
     torch.testing.assert_close(held["distortion/4"], torch.full((3,), 3.0), rtol=0.03, atol=0)
@@ -309,8 +322,8 @@ def test_equal_entropy_is_the_target_and_tells_its_weight():
 def test_all_layers_are_fitted_on_their_own_and_one_image_is_enough():
     images = noise_images(1)
     body, _ = planted()
-    both = seen(body, images, layers=("1", "3"), steps=20, probes=8)
-    one = seen(body, images, layers=("3",), steps=20, probes=8)
+    both = seen(body, images, layers=("1", "3"), steps=20)
+    one = seen(body, images, layers=("3",), steps=20)
     assert torch.equal(both["entropy/3"], one["entropy/3"])
     assert both["entropy/1"].shape == (1, 16)
 
@@ -320,7 +333,6 @@ def test_all_layers_are_fitted_on_their_own_and_one_image_is_enough():
     [
         ("0", {}, "found no gradient from layer 'parts.0'"),
         ("1", {}, "found no gradient from layer 'parts.1'"),
-        ("2", {}, "found no change of layer 'parts.2'"),
     ],
 )
 def test_a_layer_that_cannot_be_fitted_is_named(layer, changes, words):
@@ -340,7 +352,7 @@ def test_a_layer_that_cannot_be_fitted_is_named(layer, changes, words):
     ("changes", "words"),
     [
         ({"steps": 9}, "found 9 steps of the fit; wanted at least 10"),
-        ({"noises": 5}, "found 5 noises of the fit; wanted pairs"),
+        ({"draws": 5}, "found 5 draws of the fit; wanted pairs"),
         ({"match": "lamda"}, "wanted one of weight, distortion, entropy"),
     ],
 )

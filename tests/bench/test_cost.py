@@ -1,0 +1,112 @@
+"""What do all layers and checkpoints of a run cost, in time and in memory?"""
+
+import resource
+import subprocess
+import sys
+
+import pytest
+import torch
+from bench_tools import LAYERS, demo, timed
+from torch.func import functional_call, stack_module_state, vmap
+
+from kdprobe.loading import load_network
+from kdprobe.manifest import DataEntry
+from kdprobe.metrics.scope import Discarding
+from kdprobe.probes.folding import folded
+from kdprobe.probes.jacobian import PILOT, jacobian
+from kdprobe.probes.lens import Lens
+from kdprobe.taps import find_taps, flat, watch
+
+IMAGES, ROWS = 64, 128
+CUT = Discarding()
+
+
+@pytest.mark.bench
+def test_all_layers_and_checkpoints_against_their_backward_passes(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    run, split = demo()
+    images = split.sample(IMAGES, seed=0)
+    checkpoints = run.checkpoints[-4:]
+    lens = Lens(torch.device("cpu"), DataEntry(name="photodigits"), IMAGES, 0, chosen=images)
+
+    def everything() -> None:
+        for checkpoint in checkpoints:
+            jacobian([checkpoint], lens, layers=LAYERS, **CUT.asked)
+
+    def backward() -> float:
+        """Seconds of all backward passes that `everything` makes, on the network that it uses."""
+        network = load_network(checkpoints[0])
+        taps = find_taps(network.body, LAYERS)
+        network = folded(network, taps, images.pixels)
+        x = images.pixels.repeat(ROWS // IMAGES, 1, 1, 1)
+        x = x.to(memory_format=torch.channels_last).requires_grad_()
+        with torch.enable_grad(), watch(network.body, taps) as seen:
+            network(x)
+            outputs = [flat(seen[layer]) for layer in LAYERS]
+        signs = [torch.ones_like(output) for output in outputs]
+
+        def each() -> None:
+            for output, sign in zip(outputs, signs, strict=True):
+                torch.autograd.grad(output, x, sign, retain_graph=True)
+
+        each()
+        passes = IMAGES * (2 * PILOT + CUT.probes) / ROWS * len(checkpoints)
+        return timed(each, times=9)[1] * passes
+
+    everything()
+    alone = backward()
+    _, whole = timed(everything, times=3)
+    alone = (alone + backward()) / 2  # before and after: the machine may change its pace
+    with capsys.disabled():
+        print(f"\n{len(LAYERS)} layers of {len(checkpoints)} checkpoints, {IMAGES} images")
+        print(f"  whole ÷ backward passes alone: {whole / alone:.2f}")
+
+
+@pytest.mark.bench
+def test_stacked_checkpoints_against_a_loop(capsys: pytest.CaptureFixture[str]) -> None:
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    run, split = demo()
+    networks = [load_network(checkpoint, device) for checkpoint in run.checkpoints]
+    pixels = split.sample(ROWS, seed=0).pixels.to(device)
+    parameters, buffers = stack_module_state(networks)
+
+    def one(weights: object, rest: object, x: torch.Tensor) -> torch.Tensor:
+        return functional_call(networks[0], (weights, rest), (x,))
+
+    def stacked() -> torch.Tensor:
+        x = pixels.expand(len(networks), -1, -1, -1, -1).clone().requires_grad_()
+        with torch.enable_grad():
+            logits = vmap(one)(parameters, buffers, x)
+            (gradient,) = torch.autograd.grad(logits, x, torch.ones_like(logits))
+        return gradient.sum((1, 2)).cpu()
+
+    def loop() -> torch.Tensor:
+        found = []
+        for network in networks:
+            x = pixels.clone().requires_grad_()
+            with torch.enable_grad():
+                logits = network(x)
+                found.append(torch.autograd.grad(logits, x, torch.ones_like(logits))[0])
+        return torch.stack(found).sum((1, 2)).cpu()
+
+    one_by_one, together = loop(), stacked()
+    off = float((one_by_one - together).norm() / one_by_one.norm())
+    _, looped = timed(loop, times=5)
+    _, at_once = timed(stacked, times=5)
+    with capsys.disabled():
+        print(f"\n{len(networks)} checkpoints, forward and backward on {device.type}")
+        print(f"  stacked ÷ loop: {at_once / looped:.2f} (relative difference {off:.0e})")
+    assert off < 1e-2
+
+
+@pytest.mark.bench
+@pytest.mark.parametrize("part", ["looking", "reckoning"])
+def test_memory_of_a_large_study(part: str, capsys: pytest.CaptureFixture[str]) -> None:
+    code = f"from large_study import {part}; {part}()"
+    folder = __file__.rsplit("/", 1)[0]
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=folder)
+    peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 2**20
+    with capsys.disabled():
+        print(f"\nResNet-56, 1,000 images, 15 checkpoints, 4 layers, {part}: peak {peak:.2f} GiB")
+    assert peak < 4
