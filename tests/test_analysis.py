@@ -14,7 +14,7 @@ import pytest
 import torch
 from handmade import FAST, PHOTODIGITS, RUNS, run, spoil, write_study
 
-from kdprobe.analysis import plan
+from kdprobe.analysis import Sightings, plan, provenance_of
 from kdprobe.api import Step, analyze, output_folder
 from kdprobe.errors import InputError, UnknownName, UsageError
 from kdprobe.request import Request
@@ -211,6 +211,27 @@ def test_a_store_that_keeps_nothing_is_told(study, tmp_path, monkeypatch):
         analyze(study, out=tmp_path, metrics=["accuracy"], settings=FAST, report=False)
 
 
+def test_what_was_read_is_forgotten_by_its_size(study, undisturbed, monkeypatch):
+    """However little is kept, the numbers are the same; the last sight is always kept."""
+    planned = plan(load_study(study), request(), undisturbed / "store")
+    store = Store(undisturbed / "store")
+    kept = Sightings(planned.tasks, store)
+    sizes = [sum(array.nbytes for array in kept[sight].values()) for sight in planned.tasks]
+    assert len(kept._read) == len(planned.tasks)
+    monkeypatch.setattr("kdprobe.analysis.KEPT_IN_MEMORY", 2 * max(sizes))
+    few = Sightings(planned.tasks, store)
+    for sight in planned.tasks:
+        assert few[sight].keys() == kept[sight].keys()
+        assert next(reversed(few._read)) == sight
+        assert few._size() <= 2 * max(sizes)
+    assert 1 < len(few._read) < len(planned.tasks)
+    monkeypatch.setattr("kdprobe.analysis.KEPT_IN_MEMORY", 0)
+    last = list(planned.tasks)[-1]
+    assert few[list(planned.tasks)[0]] is not None
+    assert few[last] is few[last]
+    assert len(few._read) == 1
+
+
 def test_progress_counts_every_look(study, tmp_path):
     told: list[Step] = []
     out = tmp_path / "out"
@@ -278,6 +299,21 @@ def test_results_tell_how_they_came_about(study, undisturbed):
     digests = {run.id: run.digest for run in read_results(undisturbed).study.runs}
     assert {key: told[f"checkpoint {key}"] for key in digests} == digests
     assert load_study(study).runs[0].last.sealed().digest == digests["t"]
+
+
+@pytest.mark.parametrize(
+    ("chosen", "estimator", "layer"),
+    [
+        ({}, "jacobian: units cells, grid 8, lam 6, noise 0.00226, relu False, probes 4", "out)"),
+        ({"relu": True}, "relu True, probes 4, noises 4, radius 0.5774, exact 64; pixels", "ReLU)"),
+        ({"estimator": "paper"}, "paper: units cells, grid 8, lam 6, restarts 2; norm", "ReLU)"),
+    ],
+)
+def test_the_estimator_and_its_settings_are_told(study, chosen, estimator, layer):
+    settings = {**FAST, "discarding": {**FAST["discarding"], **chosen}}
+    told = provenance_of(plan(load_study(study), request(settings=settings), study / "s"), "")
+    assert estimator in told["concept estimator"]
+    assert told["layers"].endswith(layer)
 
 
 @pytest.mark.parametrize(

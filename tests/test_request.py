@@ -5,16 +5,20 @@ import torch
 from handmade import RUNS, write_study
 
 from kdprobe.datasets.contract import Images
-from kdprobe.errors import UnknownName, UsageError
-from kdprobe.request import Request, scope_of
+from kdprobe.errors import NotApplicable, UnknownName, UsageError
+from kdprobe.metrics.looking import ConceptLook
+from kdprobe.metrics.scope import Discarding
+from kdprobe.request import Request, scope_of, with_estimator
 from kdprobe.study import load_study
+
+DIGITS = tuple("0123456789")
 
 
 def images(height: int, width: int, masks: bool = True) -> Images:
     return Images(
         pixels=torch.rand(5, 3, height, width),
         labels=torch.zeros(5, dtype=torch.int64),
-        classes=tuple("0123456789"),
+        classes=DIGITS,
         objects=torch.ones(5, height, width, dtype=torch.bool) if masks else None,
     )
 
@@ -36,6 +40,58 @@ def test_a_chosen_grid_that_does_not_divide_is_refused(study):
     with pytest.raises(UsageError, match=r"28 × 28 pixels .*--set discarding\.grid=14"):
         scope_of(study, request, images(28, 28))
     assert scope_of(study, request, images(28, 28, masks=False)).discarding.grid == 16
+    centred = Request(settings={"discarding": {"grid": 16, "object": "centre"}})
+    with pytest.raises(UsageError, match="wanted a grid that divides both"):
+        scope_of(study, centred, images(28, 28, masks=False))
+
+
+def test_a_grid_finer_than_the_image_is_refused_whatever_the_masks(study):
+    request = Request(settings={"discarding": {"grid": 40}})
+    for masks in (True, False):
+        with pytest.raises(UsageError, match=r"32 × 32 pixels .*grid=40; .*grid=32"):
+            scope_of(study, request, images(32, 32, masks))
+    assert scope_of(study, Request(), images(8, 8, masks=False)).discarding.grid == 8
+
+
+def test_the_centre_needs_no_masks(study):
+    request = Request(settings={"discarding": {"object": "centre"}})
+    scope = scope_of(study, request, images(32, 32, masks=False))
+    assert not scope.has_masks
+    assert ConceptLook(scope, study).pictures
+    with pytest.raises(NotApplicable, match="needs object masks; data set 'digits' has none"):
+        ConceptLook(scope_of(study, Request(), images(32, 32, masks=False)), study)
+
+
+def sequences() -> Images:
+    return Images(torch.randn(5, 7, 4), torch.zeros(5, dtype=torch.int64), DIGITS, None)
+
+
+def test_sequences_have_tokens_unless_something_else_is_chosen(study):
+    assert scope_of(study, Request(), sequences()).discarding.units == "tokens"
+    assert scope_of(study, Request(), images(32, 32)).discarding.units == "cells"
+    chosen = Request(settings={"discarding": {"units": "parts"}})
+    assert scope_of(study, chosen, sequences()).discarding.units == "parts"
+
+
+def test_of_parts_the_grid_means_nothing(study):
+    request = Request(settings={"discarding": {"units": "parts", "grid": 16}})
+    assert scope_of(study, request, images(30, 45)).discarding.grid == 16
+
+
+def test_settings_become_those_of_concepts(study):
+    chosen = {"sweep": [0.5, 3], "relu": True, "estimator": "fit", "match": "entropy", "b": 1}
+    cut = scope_of(study, Request(settings={"discarding": chosen}), images(32, 32)).discarding
+    assert cut == Discarding(sweep=(0.5, 3), relu=True, estimator="fit", match="entropy", b=1)
+    assert cut.thresholds == (0.5, 1.0, 3.0)
+
+
+def test_an_estimator_that_is_named_is_one_more_setting():
+    settings = {"discarding": {"grid": 8}, "cka": {"batch": 4}}
+    assert with_estimator(settings, None) == settings
+    wanted = {"discarding": {"grid": 8, "estimator": "paper"}, "cka": {"batch": 4}}
+    assert with_estimator(settings, "paper") == wanted
+    assert with_estimator({}, "fit") == {"discarding": {"estimator": "fit"}}
+    assert settings == {"discarding": {"grid": 8}, "cka": {"batch": 4}}, "left as it was"
 
 
 def test_a_layer_that_one_network_lacks_names_the_run(study):

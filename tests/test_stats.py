@@ -8,6 +8,7 @@ from scipy.stats import kstest
 
 from kdprobe.stats import (
     holm,
+    image_bootstrap,
     mean_of_defined,
     outcome,
     paired_bootstrap,
@@ -31,6 +32,39 @@ def test_the_mean_and_variance_leave_out_what_is_not_defined():
     assert np.isnan(mean_of_defined(nothing)).all()
     assert np.isnan(variance_of_defined(nothing)).all()
     assert (variance_of_defined(np.ones((2, 3))) == 0).all()
+
+
+def test_the_interval_of_images_is_that_of_theory():
+    x = np.random.default_rng(0).normal(size=400)
+    low, high = image_bootstrap(x, mean_of_defined, draws=4000)
+    error = x.std() / 20
+    assert low == pytest.approx(x.mean() - 1.96 * error, abs=0.15 * error)
+    assert high == pytest.approx(x.mean() + 1.96 * error, abs=0.15 * error)
+    wide = image_bootstrap(x, variance_of_defined, draws=4000)
+    spread = x.var() * np.sqrt(2 / 400)  # of a normal sample
+    assert wide[1] - wide[0] == pytest.approx(2 * 1.96 * spread, rel=0.15)
+
+
+def test_the_interval_of_images_covers():
+    covered = []
+    for trial in range(300):
+        x = np.random.default_rng(trial).normal(size=50) + 3
+        low, high = image_bootstrap(x, mean_of_defined, draws=300)
+        covered.append(low <= 3 <= high)
+    assert 0.9 <= np.mean(covered) <= 0.98
+
+
+def test_the_interval_of_images_leaves_out_what_is_not_defined_and_reads_no_global_chance():
+    x = np.random.default_rng(0).normal(size=30)
+    gaps = np.insert(x, [3, 9, 30], np.nan)
+    np.random.seed(1)
+    one = image_bootstrap(x, mean_of_defined)
+    np.random.seed(2)
+    assert image_bootstrap(gaps, mean_of_defined) == one
+    assert image_bootstrap(x, mean_of_defined, seed=1) != one
+    assert image_bootstrap(np.full(5, 2.0), mean_of_defined) == (2.0, 2.0)
+    assert np.isnan(image_bootstrap(np.full(3, np.nan), mean_of_defined)).all()
+    assert np.isnan(image_bootstrap(np.zeros(0), mean_of_defined)).all()
 
 
 def test_the_effect_is_the_mean_over_seeds_of_the_difference():

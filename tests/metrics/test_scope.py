@@ -1,9 +1,12 @@
 """What may be asked of concepts: every setting that misleads is refused with its remedy."""
 
+import inspect
+
 import pytest
 
 from kdprobe.errors import UsageError
 from kdprobe.metrics.scope import CHOICES, Discarding
+from kdprobe.probes.contract import PROBES
 
 
 @pytest.mark.parametrize(
@@ -45,6 +48,13 @@ def test_the_threshold_is_one_of_the_sweep():
     assert cut.thresholds == (0.2, 0.7, 2.0)
     assert cut.thresholds[cut.headline] == 0.7
     assert Discarding(b=1).headline == Discarding().thresholds.index(1.0)
+
+
+@pytest.mark.parametrize("estimator", CHOICES["estimator"])
+def test_an_estimator_is_told_exactly_what_its_probe_takes(estimator):
+    known = inspect.signature(PROBES[estimator].look).parameters.values()
+    knobs = {one.name for one in known if one.kind is one.KEYWORD_ONLY}
+    assert set(Discarding(estimator=estimator).asked) | {"layers"} == knobs
 
 
 def test_an_estimator_is_told_what_concerns_it_and_no_more():

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from kdprobe.datasets.contract import Images
 from kdprobe.errors import InputError
 from kdprobe.metrics.discarding import entropy
+from kdprobe.metrics.looking import balanced_halves
 from kdprobe.models.contract import Network, make_body
 from kdprobe.probes.jacobian import (
     REACH,
@@ -247,6 +248,25 @@ def test_layers_asked_together_or_alone_agree_within_their_error():
     together = torch.stack(drawn).log()
     error = (alone.var(0).mean() / 8 + together.var(0).mean() / 8).sqrt()
     assert (alone.mean(0) - together.mean(0)).square().mean().sqrt() < 2 * error
+
+
+@pytest.mark.parametrize("radius", [0.0, 3**-0.5])
+def test_groups_tell_the_error_of_the_whole(radius):
+    """Half-samples of one look scatter as looks with other seeds do."""
+    net, images = network(bent(kink=nn.ReLU)), noise_images(2)
+    how = {"layers": ("1",), "exact": 1, "radius": radius, "noises": 32}
+    found = [look(net, images, seed=s, **how) for s in range(60)]
+    scatter = torch.stack([one["energy/1"].log() for one in found]).var(0)
+    told = torch.stack(
+        [
+            torch.stack([one["groups/1"][half].mean(0).log() for half in balanced_halves(8)])
+            .sub(one["energy/1"].log())
+            .square()
+            .mean(0)
+            for one in found
+        ]
+    ).mean(0)
+    assert float((told / scatter).mean()) == pytest.approx(1, abs=0.2)
 
 
 # --- at noise of the size that is lost
