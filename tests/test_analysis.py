@@ -227,7 +227,7 @@ def test_what_was_read_is_forgotten_by_its_size(study, undisturbed, monkeypatch)
     assert 1 < len(few._read) < len(planned.tasks)
     monkeypatch.setattr("kdprobe.analysis.KEPT_IN_MEMORY", 0)
     last = list(planned.tasks)[-1]
-    assert few[list(planned.tasks)[0]] is not None
+    assert few[next(iter(planned.tasks))] is not None
     assert few[last] is few[last]
     assert len(few._read) == 1
 

@@ -15,7 +15,8 @@ from kdprobe.metrics.looking import Objects
 from kdprobe.stats import mean_of_defined
 
 IN_SD = (0.5, 1.0, 1.5, 2.0)  # of the background's entropies: thresholds without a unit
-HALF = 0.5  # of the replicates: a concept found in fewer is unstable; also the pseudo-count
+HALF = 0.5  # the pseudo-count
+STEADY = 0.75  # of the replicates; they scatter about the estimate, so that half always agrees
 
 
 @dataclass(frozen=True)
@@ -26,7 +27,7 @@ class ConceptCount:
     background: Array  # (b, n) task-irrelevant: concepts off it
     count_error: Array  # (b, 2) Monte-Carlo standard error of the mean of both; 0 where exact
     jaccard: Array  # (b,) of the concept sets of two estimates with other chance; 1 where exact
-    unstable: Array  # (b,) share of the concepts that fewer than half of the replicates find
+    unstable: Array  # (b,) share of the concepts that fewer than 3 in 4 replicates find
     log_odds: Array  # (b, n) log odds of a concept on the object over those off it
     foreground_sd: Array  # (t, n) concepts with thresholds of 0.5 to 2 background sd
     background_sd: Array  # (t, n)
@@ -111,11 +112,11 @@ def agreement(found: Sequence[Array]) -> Array:
 
 
 def unstable(found: Array, replicates: Sequence[Array]) -> Array:
-    """(b, ..., n, q) bool: concepts that fewer than half of the replicates find again."""
+    """(b, ..., n, q) bool: concepts that fewer than three in four replicates find again."""
     if not replicates:
         return np.zeros_like(found)
     again = sum(one.astype(np.int16) for one in replicates)
-    return np.asarray(found & (again < HALF * len(replicates)))
+    return np.asarray(found & (again < STEADY * len(replicates)))
 
 
 def count(

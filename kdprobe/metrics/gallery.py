@@ -58,8 +58,7 @@ def pictured(
         how_to_read=(
             "Colour is the entropy of a cell against the background's mean, in nats: low = kept. "
             f"Framed cells are concepts at b = {b:g}; a thin frame marks those that fewer than "
-            "half of the estimates with other random draws find. The first seed, at the end of "
-            "training."
+            "3 in 4 estimates with other random draws find. The first seed, at the end of training."
         ),
         layer=layer,
         pictures=pictures,

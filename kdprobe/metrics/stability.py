@@ -15,6 +15,7 @@ from kdprobe.metrics.contract import (
     page_only,
     roles_of,
 )
+from kdprobe.metrics.counting import STEADY
 from kdprobe.metrics.looking import ConceptLook, learners
 from kdprobe.metrics.scope import Scope
 from kdprobe.panels import Cell, Lines, Panel, Table
@@ -54,7 +55,7 @@ class Straightness:
     ever: Array  # (b, n) concepts at any checkpoint
     error: Array  # (b,) Monte-Carlo standard error of rho; 0 where exact
     floor: Array  # (b,) rho of the last checkpoint against itself with fresh chance; 1 where exact
-    persistent: Array  # (b,) rho of the concepts that at least half of the replicates find
+    persistent: Array  # (b,) rho of the concepts that at least 3 in 4 replicates find
 
     @property
     def rho(self) -> Array:
@@ -108,7 +109,7 @@ class Stability:
                 "Means over the images that have a concept at some checkpoint. ± MC: error of ρ "
                 "from random draws. Noise floor: ρ of one fixed network, estimated anew at every "
                 "checkpoint; below it a detour may be noise. Persistent: ρ of the concepts that "
-                "at least half of the estimates with other draws find."
+                "at least three in four estimates with other draws find."
             ),
             columns=("run", "layer", "b", "ρ", "± MC", "noise floor", "ρ / floor", "persistent ρ")
             + ("kept", "ever tried", "images without concepts"),
@@ -178,5 +179,7 @@ def _straightness(
         *ratio,
         error=np.stack(rhos).std(axis=0, ddof=1) if rhos else 0 * exact,
         floor=noise_floor(np.stack(fixed[: len(course)], axis=1)) if fixed else exact,
-        persistent=mean_of_defined(kept_share(again >= len(rhos) / 2)[0] if rhos else ratio[0]),
+        persistent=mean_of_defined(
+            kept_share(again >= STEADY * len(rhos))[0] if rhos else ratio[0]
+        ),
     )
