@@ -120,6 +120,14 @@ def test_without_chance_the_floor_is_one():
     np.testing.assert_allclose(equal.error, 0, atol=1e-12)
 
 
+def test_the_floor_is_of_the_last_checkpoint():
+    def shaky_at(*epochs: int):
+        return told(lambda k: estimated(k) if k in epochs else np.repeat(truth()[None], 8, 0))
+
+    assert (shaky_at(0, 1, 2).floor == 1).all()
+    assert (shaky_at(3).floor < 0.97).all()
+
+
 def test_rho_is_that_of_the_definition():
     cells = np.stack([found_in(estimated(k).mean(0)) for k in EPOCHS], axis=1)  # (b, k, n, q)
     share, final, ever = kept_share(cells)

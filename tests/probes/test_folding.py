@@ -70,6 +70,13 @@ def test_a_fold_answers_alike_and_leaves_the_network_as_it_was(norm):
     assert not found.training
 
 
+def test_a_fold_of_a_network_with_gradients_has_none():
+    net = stirred(plain()).requires_grad_()
+    found = lean(net, ["4"], pixels())
+    assert not found.body[0].weight.requires_grad
+    assert net.body[0].weight.requires_grad
+
+
 def test_energies_by_the_fold_are_those_without_it():
     net, x = stirred(plain()), pixels()
     found = lean(net, ["4"], x)

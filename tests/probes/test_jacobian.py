@@ -289,6 +289,22 @@ def test_a_linear_network_is_the_same_everywhere(outputs):
         assert float(logs.std() / at_input.std()) == pytest.approx(1, abs=0.25)
 
 
+class Bowl(nn.Module):
+    """Slopes whose squares are linear in the pixels: (x + 4)."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return ((x + 4) ** 1.5 * (2 / 3)).flatten(1)
+
+
+def test_noise_comes_in_opposite_pairs():
+    """What is linear in the noise cancels in every pair, so that no group has an error."""
+    net, images = network(Bowl()), noise_images(2)
+    how = {"layers": ("",), "noise": 0.05, "radius": 3**-0.5}
+    found = look(net, images, **how)["groups/"]
+    wanted = cell_sums((images.pixels - 0.5 + 4).sum(1), 4).flatten(1)
+    torch.testing.assert_close(found, wanted.expand_as(found))
+
+
 def shut(depth: float) -> Network:
     """Two rectifiers a pixel of a gray image: open on the left, shut by `depth` on the right."""
 
