@@ -200,7 +200,7 @@ class Concepts:
             how_to_read=(
                 "Error of H: from random draws, root mean square over cells. Jaccard: of the "
                 "concept sets of two estimates with other draws (1: the same). Unstable: share of "
-                "the concepts that fewer than 3 in 4 such estimates find. Feature loss: "
+                "all that some such estimate finds, but fewer than half do. Feature loss: "
                 "normalised, half of lam at the optimum of a linear layer."
             ),
             columns=("run", "layer", "error of H (nats)", "Jaccard", "unstable", "unconverged maps")

@@ -74,6 +74,7 @@ def _last_count(how: ConceptLook, seen: Seen, final: Checkpoint, layer: str) -> 
         [other[0] for other in how.replicates(seen, [final], layer)],
         objects,
         lambda h: how.found(h, objects),
+        lost=how.lost,
         unconverged=0 if quality is None else int((~quality.converged).sum()),
         distortion=None if quality is None else float(mean_of_defined(live)),
     )

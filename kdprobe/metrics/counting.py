@@ -15,8 +15,8 @@ from kdprobe.metrics.looking import Objects
 from kdprobe.stats import mean_of_defined
 
 IN_SD = (0.5, 1.0, 1.5, 2.0)  # of the background's entropies: thresholds without a unit
-HALF = 0.5  # the pseudo-count
-STEADY = 0.75  # of the replicates; they scatter about the estimate, so that half always agrees
+HALF = 0.5  # of the replicates: found by fewer, a concept is unstable; also a pseudo-count
+STEADY = 0.75  # of the replicates: found by as many, a concept is persistent
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,7 @@ class ConceptCount:
     background: Array  # (b, n) task-irrelevant: concepts off it
     count_error: Array  # (b, 2) Monte-Carlo standard error of the mean of both; 0 where exact
     jaccard: Array  # (b,) of the concept sets of two estimates with other chance; 1 where exact
-    unstable: Array  # (b,) share of the concepts that fewer than 3 in 4 replicates find
+    unstable: Array  # (b,) share of all that are concepts at times: in under half of the replicates
     log_odds: Array  # (b, n) log odds of a concept on the object over those off it
     foreground_sd: Array  # (t, n) concepts with thresholds of 0.5 to 2 background sd
     background_sd: Array  # (t, n)
@@ -84,7 +84,7 @@ def log_odds(foreground: Array, background: Array, objects: Objects) -> Array:
     return np.asarray(odds[0] - odds[1])
 
 
-def count_error(found: Sequence[Array], h: Array, objects: Objects) -> Array:
+def count_error(found: Sequence[Array], h: Array, objects: Objects, lost: int = 0) -> Array:
     """(b, 2) Monte-Carlo standard error of the mean of N_fg and N_bg; 0 where nothing is random.
 
     From the concepts (b, n, q) of replicates: the spread of what they count is the error. Errors of
@@ -93,7 +93,7 @@ def count_error(found: Sequence[Array], h: Array, objects: Objects) -> Array:
     if not found:
         return np.zeros((1, 2))
     means = np.stack([mean_of_defined(np.stack(sides(one, h, objects))) for one in found])
-    return np.asarray(means.std(axis=0, ddof=1).T)  # of (u, 2, b)
+    return np.asarray(means.std(axis=0, ddof=lost).T)  # of (u, 2, b)
 
 
 def agreement(found: Sequence[Array]) -> Array:
@@ -112,11 +112,14 @@ def agreement(found: Sequence[Array]) -> Array:
 
 
 def unstable(found: Array, replicates: Sequence[Array]) -> Array:
-    """(b, ..., n, q) bool: concepts that fewer than three in four replicates find again."""
+    """(b, ..., n, q) bool: what is a concept at times, but in fewer than half of the replicates.
+
+    Also where the estimate itself, `found`, has it.
+    """
     if not replicates:
         return np.zeros_like(found)
     again = sum(one.astype(np.int16) for one in replicates)
-    return np.asarray(found & (again < STEADY * len(replicates)))
+    return np.asarray((found | (again > 0)) & (again < HALF * len(replicates)))
 
 
 def count(
@@ -125,6 +128,7 @@ def count(
     objects: Objects,
     find: Callable[[Array], Array],
     *,
+    lost: int = 0,
     unconverged: int = 0,
     distortion: float | None = None,
 ) -> ConceptCount:
@@ -135,6 +139,7 @@ def count(
         replicates: the same, as fresh chance would have given them; none where exact.
         objects: which units are on the object and off it.
         find: entropies (n, q) -> concepts (b, n, q).
+        lost: degrees of freedom that the spread of the replicates loses.
         unconverged, distortion: of the estimator, for the record.
     """
     others = list(replicates)
@@ -146,15 +151,16 @@ def count(
     level = float(mean_of_defined(own))
     in_sd = np.stack([level - h > t * sd for t in IN_SD])
     foreground_sd, background_in_sd = sides(in_sd, h, objects)
-    spread = np.stack(others).std(axis=0, ddof=1) if others else np.zeros_like(h)
-    concepts = found & (objects.on | objects.off)
-    shaky = unstable(concepts, again).sum((-2, -1))
+    spread = np.stack(others).std(axis=0, ddof=lost) if others else np.zeros_like(h)
+    here = objects.on | objects.off
+    shaky = unstable(found, again) & here
+    ever = (found | np.any(again, axis=0)) & here if again else found & here
     return ConceptCount(
         foreground=foreground,
         background=background,
-        count_error=everywhere[:, None] * count_error(again, h, objects),
+        count_error=everywhere[:, None] * count_error(again, h, objects, lost),
         jaccard=everywhere * agreement(again),
-        unstable=shaky / np.maximum(concepts.sum((-2, -1)), 1),
+        unstable=shaky.sum((-2, -1)) / np.maximum(ever.sum((-2, -1)), 1),
         log_odds=log_odds(foreground, background, objects),
         foreground_sd=foreground_sd,
         background_sd=background_in_sd,

@@ -57,8 +57,9 @@ def pictured(
         title=f"What the networks keep, {layer}",
         how_to_read=(
             "Colour is the entropy of a cell against the background's mean, in nats: low = kept. "
-            f"Framed cells are concepts at b = {b:g}; a thin frame marks those that fewer than "
-            "3 in 4 estimates with other random draws find. The first seed, at the end of training."
+            f"Framed cells are concepts at b = {b:g}; a thin frame marks those that some, but "
+            "fewer than half of the estimates with other random draws find. The first seed, at the "
+            "end of training."
         ),
         layer=layer,
         pictures=pictures,
@@ -93,7 +94,7 @@ def _map(
             np.nan_to_num(_drawn(how, objects, above[i], i), nan=SPREAD), -SPREAD, SPREAD
         ),
         concepts=Bytes.pack(np.nan_to_num(_drawn(how, objects, marks[i], i))),
-        found=int((marks[i][here] > 0).sum()),
+        found=int((marks[i][here] == STABLE).sum()),
         units=int(here.sum()),
     )
 

@@ -117,6 +117,11 @@ class ConceptLook:
             return [[index] for index in range(len(groups))]
         return balanced_halves(len(groups))
 
+    @property
+    def lost(self) -> int:
+        """Degrees of freedom that the spread of replicates loses: halves are about their whole."""
+        return 1 if self.scope.discarding.estimator == "paper" else 0
+
     def quality(self, seen: Seen, checkpoint: Checkpoint, layer: str) -> Quality | None:
         """How well the estimator did; None for the closed form, which has nothing to converge."""
         found = seen[self.at(checkpoint)]

@@ -36,7 +36,7 @@ class Discarding:
     noise: float = 0.01 * IMAGENET_SD  # unit of change: the paper's 0.01, of pixels in [0, 1]
     relu: bool = False  # count only what is positive of a layer's output
     probes: int = 96  # jacobian: of a layer
-    noises: int = 32  # jacobian: noisy points that the probes are taken at
+    noises: int = 48  # jacobian: noisy points that the probes are taken at
     radius: float = 3**-0.5  # jacobian: of that noise; 0 = the limit of small noise
     exact: int = 64  # jacobian at radius 0: up to so many outputs are differentiated one by one
     steps: int = 200  # fit: at most

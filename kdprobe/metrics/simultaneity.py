@@ -217,7 +217,7 @@ def _learning(
     foreground = counted(how.entropies(seen, course, layer))
     others = [distances(path, peaks(counted(h))) for h in how.replicates(seen, course, layer)]
     spread = [
-        np.stack([statistic(d) for d in others]).std(axis=0, ddof=1)
+        np.stack([statistic(d) for d in others]).std(axis=0, ddof=how.lost)
         for statistic in (mean_of_defined, variance_of_defined)
         if others
     ]

@@ -146,7 +146,8 @@ def stability(study: Study, scope: Scope) -> Inquiry[Stability]:
 
     The same checkpoints for every network, the same random draws for every checkpoint. Estimator
     noise alone makes rho smaller than 1: the noise floor is rho of one fixed network, the last
-    checkpoint, that is estimated M times with fresh draws (replicates of the draws that were made).
+    checkpoint, that is estimated M times with fresh draws (replicates of the draws that were made;
+    as many as there are: 14 by default, the paper's restarts).
     """
     how, cut = ConceptLook(scope, study), scope.discarding
     runs, epochs = learners(study)
@@ -177,7 +178,7 @@ def _straightness(
     exact, ratio = np.ones(len(cells)), kept_share(cells)
     return Straightness(
         *ratio,
-        error=np.stack(rhos).std(axis=0, ddof=1) if rhos else 0 * exact,
+        error=np.stack(rhos).std(axis=0, ddof=how.lost) if rhos else 0 * exact,
         floor=noise_floor(np.stack(fixed[: len(course)], axis=1)) if fixed else exact,
         persistent=mean_of_defined(
             kept_share(again >= STEADY * len(rhos))[0] if rhos else ratio[0]

@@ -5,6 +5,7 @@ takes inputs 32 at a time and probes one after another, so a few of both have th
 but for the maps, 36 MiB of 1,000 images. The reckoning reads maps that were drawn, all of them.
 """
 
+import resource
 import tempfile
 from pathlib import Path
 
@@ -29,6 +30,11 @@ ENTRY = NetworkEntry(name="resnet56", num_classes=10)
 class Lent(Lens):
     def network(self, checkpoint: Network) -> Network:
         return checkpoint
+
+
+def say_peak() -> None:
+    """The most memory that this process has had, in KiB."""
+    print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
 
 
 def looking() -> None:

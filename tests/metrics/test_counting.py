@@ -219,9 +219,9 @@ def test_jaccard_and_unstable_concepts_by_hand():
     first = ((2 / 3 + 0) / 2, (1 / 2 + 0) / 2, (1 / 2 + 1 + 0) / 3)  # 0 / 0 has no say
     np.testing.assert_allclose(agreement(replicates), np.mean(first))
     found = sets({0, 1, 2, 3}, {5}, {1, 2})
-    # unit 1 of the first image is found by three of four, which is enough
-    assert (unstable(found, replicates) == sets({2, 3}, set(), {1, 2})).all()
-    assert (unstable(found, replicates[:3]) == sets({1, 2, 3}, {5}, {1, 2})).all(), "2 of 3 are not"
+    # of four: unit 2 of the first image is found once, 3 never; 5 of the second is found by three
+    assert (unstable(found, replicates) == sets({2, 3}, {4}, {1, 2})).all()
+    assert (unstable(found, replicates[:2]) == sets({3}, set(), {1, 2})).all(), "half is enough"
     assert not unstable(found, []).any()
     assert agreement([]) == [1]
 
@@ -233,7 +233,7 @@ def test_several_thresholds_agree_each_for_itself():
     np.testing.assert_allclose(agreement(found), alone)
 
 
-def test_shares_of_unstable_concepts_are_of_all_concepts_that_can_be():
+def test_shares_of_unstable_concepts_are_of_all_that_are_ever_found():
     """Image 0 lacks unit 3: whatever is drawn for it is no concept."""
     h = np.array([[-5.0, -5.0, 0.0, -5.0], [0.0, -5.0, 0.0, 0.0]])
     on = np.array([[True, True, False, False]] * 2)
@@ -300,7 +300,7 @@ def test_agreement_is_that_of_two_fresh_estimates():
 
 
 def test_unstable_concepts_are_found_again_less_often():
-    """Of fresh estimates, far fewer find an unstable concept than find a stable one."""
+    """Fresh estimates seldom find an unstable concept, and nearly always a stable one."""
     h, objects = maps(n=4, q=256)
     find = finder(objects, [0.2, 1.0])
     pattern = np.random.default_rng(3).normal(size=(200, *h.shape)) / 4
@@ -310,12 +310,12 @@ def test_unstable_concepts_are_found_again_less_often():
         found, other = find(drawn.mean(0)), find(fresh.mean(0))
         shaky = unstable(found, [find(drawn[half].mean(0)) for half in balanced_halves(8)])
         for kind in (True, False):
-            which = found & (shaky == kind)
+            which = shaky if kind else found & ~shaky
             found_again[kind][0] += int((which & other).sum())
             found_again[kind][1] += int(which.sum())
     stable, unsure = (found_again[kind][0] / found_again[kind][1] for kind in (False, True))
     assert found_again[True][1] > 50
-    assert unsure < 0.75 < 0.9 < stable
+    assert unsure < 0.5 < 0.85 < stable
 
 
 def test_an_exact_map_has_no_error():
@@ -331,4 +331,4 @@ def test_an_exact_map_has_no_error():
     assert (rough.jaccard < 1).all()
     assert (rough.unstable > 0).all()
     np.testing.assert_array_equal(rough.foreground, exact.foreground)
-    assert rough.entropy_error == pytest.approx(np.sqrt(shaken.var(0, ddof=1).mean()))
+    assert rough.entropy_error == pytest.approx(np.sqrt(shaken.var(0).mean()))

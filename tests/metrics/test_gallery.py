@@ -90,9 +90,11 @@ def test_pictures_and_maps_are_what_was_seen(shown):
             marks = np.where(found[i], STABLE, 0)
             if drawn.ndim == 3:
                 again = [kept(drawn[half].mean(0))[1][i] for half in balanced_halves(8)]
-                marks[found[i] & (np.mean(again, axis=0) < 0.5)] = UNSTABLE
+                marks[np.any([found[i], *again], axis=0) & (np.mean(again, axis=0) < 0.5)] = (
+                    UNSTABLE
+                )
             np.testing.assert_allclose(one.concepts.unpack(), marks.reshape(G, G))
-            assert (one.found, one.units) == (found[i].sum(), G * G)
+            assert (one.found, one.units) == ((marks == STABLE).sum(), G * G)
             kinds |= set(marks)
     assert {0, STABLE} <= kinds
 
@@ -111,7 +113,7 @@ def test_concepts_that_other_draws_do_not_find_are_marked():
     (one,) = restarts_gallery().pictures[0].maps
     marks = one.concepts.unpack().ravel()
     assert {unit: marks[unit] for unit in np.flatnonzero(marks)} == {0: STABLE, 5: UNSTABLE}
-    assert one.found == 2
+    assert one.found == 1, "what fewer than half find is none"
 
 
 def test_what_is_marked_unstable_has_a_thinner_frame():

@@ -24,7 +24,7 @@ from kdprobe.probes.contract import PROBES
         ({"radius": -0.1}, r"discarding\.radius is -0\.1; wanted 0 or more"),
         (
             {"probes": 31, "noises": 32},
-            r"probes=31 and discarding\.noises=48; .* raise probes or lower noises",
+            r"probes=31 and discarding\.noises=32; .* raise probes or lower noises",
         ),
     ],
 )
