@@ -32,13 +32,18 @@ class ConceptCount:
     foreground_sd: Array  # (t, n) concepts with thresholds of 0.5 to 2 background sd
     background_sd: Array  # (t, n)
     sd: float  # of the entropies off the object, nats
-    entropy_error: float  # root mean square Monte-Carlo error of H, nats
+    map_error: Array  # (n,) Monte-Carlo error of each map of H, root mean square over units, nats
     auroc: Array  # (n,) how well -H separates object from background; 0.5 = chance
     precision: Array  # (n,) average precision of the same; the object's share of units = chance
     level: float  # Hbar, nats, mean over images
     dead_images: int  # on which no output of the layer depends on any pixel
     unconverged: int  # images whose map did not converge
     distortion: float | None  # normalised feature loss; None for the closed form
+
+    @property
+    def entropy_error(self) -> float:
+        """Root mean square over images of the maps' errors, nats."""
+        return float(np.sqrt(mean_of_defined(self.map_error**2)))
 
     @property
     def share(self) -> Array:
@@ -165,7 +170,7 @@ def count(
         foreground_sd=foreground_sd,
         background_sd=background_in_sd,
         sd=sd,
-        entropy_error=float(np.sqrt(mean_of_defined((spread**2).ravel()))),
+        map_error=np.sqrt(mean_of_defined(spread**2)),
         auroc=separation(h, objects),
         precision=average_precision(h, objects),
         level=level,
