@@ -20,7 +20,7 @@ help: ## Show what can be made
 	touch $@
 
 demo: .venv/installed ## Analyse the bundled demo study; prints where the report is
-	$(BIN)/kdprobe analyze checkpoints/demo
+	$(BIN)/kdprobe analyze checkpoints/demo --images 64
 
 test: .venv/developed ## Run the tests
 	$(BIN)/python -m pytest

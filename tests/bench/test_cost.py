@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -23,7 +24,7 @@ CUT = Discarding()
 
 @pytest.mark.bench
 def test_all_layers_and_checkpoints_against_their_backward_passes(
-    capsys: pytest.CaptureFixture[str],
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run, split = demo()
     images = split.sample(IMAGES, seed=0)
@@ -54,13 +55,28 @@ def test_all_layers_and_checkpoints_against_their_backward_passes(
         passes = IMAGES * (2 * PILOT + CUT.probes) / ROWS * len(checkpoints)
         return timed(each, times=9)[1] * passes
 
-    everything()
+    rows = _rows_of_backward_passes(monkeypatch, everything)
+    assert rows == IMAGES * (2 * PILOT + CUT.probes) * len(LAYERS) * len(checkpoints)
     alone = backward()
     _, whole = timed(everything, times=3)
     alone = (alone + backward()) / 2  # before and after: the machine may change its pace
     with capsys.disabled():
         print(f"\n{len(LAYERS)} layers of {len(checkpoints)} checkpoints, {IMAGES} images")
         print(f"  whole ÷ backward passes alone: {whole / alone:.2f}")
+
+
+def _rows_of_backward_passes(monkeypatch: pytest.MonkeyPatch, work: Callable[[], object]) -> int:
+    """How many rows go through a backward pass, each for itself."""
+    rows, grad = [], torch.autograd.grad
+
+    def counted(output: torch.Tensor, x: torch.Tensor, *rest: object, **more: object) -> object:
+        rows.append(len(x))
+        return grad(output, x, *rest, **more)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(torch.autograd, "grad", counted)
+        work()
+    return sum(rows)
 
 
 @pytest.mark.bench

@@ -22,6 +22,7 @@ from kdprobe.probes.contract import PROBES
 from kdprobe.probes.lens import Lens
 
 GRID, FEW, MANY, AGAIN = 16, 4, 32, 15
+WEIGHTS = (1.0, 3.0, LAM, 15.0)
 CUT = Discarding(grid=GRID)
 
 
@@ -33,9 +34,14 @@ class Bench(Lens):
 
 
 def look(
-    estimator: str, network: Network, images: Images, layers: Sequence[str], seed: int = 0
+    estimator: str,
+    network: Network,
+    images: Images,
+    layers: Sequence[str],
+    seed: int = 0,
+    **changes: float,
 ) -> Mapping[str, Tensor]:
-    cut = Discarding(grid=GRID, estimator=estimator)
+    cut = Discarding(grid=GRID, estimator=estimator, **changes)
     nothing = DataEntry(name="photodigits")
     lens = Bench(torch.device("cpu"), nothing, len(images), seed, chosen=images)
     return PROBES[estimator].look([network], lens, layers=layers, **cut.asked)
@@ -100,23 +106,28 @@ def test_the_paper_depends_on_its_weight_and_the_closed_form_does_not(
     on = adaptive_avg_pool2d(few.objects.float(), GRID) >= 0.5
     inside = features_of(network, "logits", normalised=True)
 
-    def counts(h: Tensor) -> str:
+    def counts(h: Tensor) -> tuple[float, float]:
         level = torch.where(on, torch.nan, h).flatten(1).nanmean()
         kept = level - h > CUT.b
-        inner, outer = (float((kept & side).sum()) / FEW for side in (on, ~on))
-        return f"{inner:.1f} / {outer:.1f}"
+        return tuple(float((kept & side).sum()) / FEW for side in (on, ~on))
 
+    paper, closed = [], []
+    for lam in WEIGHTS:
+        torch.manual_seed(0)
+        maps = [
+            official(lambda x: inside(x).relu(), network.normalised(image[None]), GRID, lam)
+            for image in few.pixels
+        ]
+        paper.append(counts(torch.stack(maps)))
+        closed.append(counts(map_of(look("jacobian", network, few, LAYERS, lam=lam), "logits")))
     with capsys.disabled():
         print(f"\nlogits: concepts on / off the object at b = {CUT.b:g}, mean of {FEW} images")
-        for lam in (1.0, 3.0, LAM, 15.0):
-            torch.manual_seed(0)
-            paper = [
-                official(lambda x: inside(x).relu(), network.normalised(image[None]), GRID, lam)
-                for image in few.pixels
-            ]
-            print(f"  lam {lam:4g}: paper {counts(torch.stack(paper))}")
-        closed = map_of(look("jacobian", network, few, LAYERS), "logits")
-        print(f"  any lam : jacobian {counts(closed)}")
+        for lam, theirs, ours in zip(WEIGHTS, paper, closed, strict=True):
+            told = " / ".join(f"{count:.1f}" for count in theirs)
+            print(f"  lam {lam:4g}: paper {told:12} jacobian {ours[0]:.1f} / {ours[1]:.1f}")
+    inner = [[count[0] for count in found] for found in (paper, closed)]
+    change = [max(found) / max(min(found), 0.1) for found in inner]
+    assert change[0] > 2 > 1.2 > change[1], "the object's concepts, over all weights"
 
 
 @pytest.mark.bench
