@@ -10,9 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from kdprobe.analysis import Plan, concluded, perform, plan, provenance_of
+from kdprobe.analysis import Plan, concluded, perform, plan
 from kdprobe.executors.contract import Task
 from kdprobe.files import told, write_whole
+from kdprobe.provenance import provenance_of
 from kdprobe.report import write_report, write_tables
 from kdprobe.request import Request, with_estimator
 from kdprobe.results import Results

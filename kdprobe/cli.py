@@ -3,26 +3,14 @@
 Nothing heavy is imported here: each verb loads what it needs.
 """
 
-import errno
 import signal
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import click
 
-from kdprobe.errors import (
-    GATE_FAILED,
-    INPUT,
-    INTERNAL,
-    INTERRUPTED,
-    PARTIAL,
-    KdprobeError,
-    UsageError,
-)
-
-DISK_IS_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+from kdprobe.errors import GATE_FAILED, PARTIAL, UsageError
 
 quiet = click.option("-q", "--quiet", is_flag=True, help="No progress; only results and errors.")
 as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
@@ -164,6 +152,9 @@ def explain(
 
     IMAGES are places in the test split (0, 1, ...), or picture files of the data's size. The ending
     of --out says the format: .png, .svg or .pdf.
+
+    Every image is compared with its own background, so its map does not depend on the images beside
+    it. A picture file has no object mask: all of it is background.
     """
     from kdprobe.commands.analyze import parsed_settings
     from kdprobe.commands.explain import explain as run
@@ -223,45 +214,11 @@ def _names(option: str, text: str | None) -> tuple[str, ...]:
 
 def main() -> None:
     """Run the command line and end with one of the documented exit codes."""
+    from kdprobe.commands.ending import ended
+
     if hasattr(signal, "SIGPIPE"):  # `kdprobe verify ... | head -1` ends as others do, not with 1
         signal.signal(signal.SIGPIPE, signal.SIG_DFL)
-    sys.exit(_guarded(cli))
-
-
-def _guarded(command: Callable[..., Any]) -> int:
-    try:
-        command(standalone_mode=False)
-    except SystemExit as end:
-        return end.code if isinstance(end.code, int) else 0
-    except click.exceptions.Exit as end:
-        return end.exit_code
-    except click.ClickException as error:
-        error.show()
-        return error.exit_code
-    except KdprobeError as error:
-        click.echo(f"error: {error}", err=True)
-        return error.exit_code
-    except (KeyboardInterrupt, click.Abort):
-        click.echo("interrupted: what was finished is kept; the same command goes on", err=True)
-        return INTERRUPTED
-    except OSError as error:
-        if error.errno not in DISK_IS_FULL:
-            return _internal(error)
-        click.echo(f"error: cannot write the output ({error.strerror}); free some space", err=True)
-        return INPUT
-    except Exception as error:
-        return _internal(error)
-    return 0
-
-
-def _internal(error: Exception) -> int:
-    import traceback
-
-    traceback.print_exception(error)
-    click.echo(
-        "internal error: this is a fault of kdprobe; please report the lines above", err=True
-    )
-    return INTERNAL
+    sys.exit(ended(cli))
 
 
 if __name__ == "__main__":

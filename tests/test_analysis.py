@@ -14,9 +14,10 @@ import pytest
 import torch
 from handmade import FAST, PHOTODIGITS, RUNS, run, spoil, write_study
 
-from kdprobe.analysis import Sightings, plan, provenance_of
+from kdprobe.analysis import Sightings, plan
 from kdprobe.api import Step, analyze, output_folder
 from kdprobe.errors import InputError, UnknownName, UsageError
+from kdprobe.provenance import provenance_of
 from kdprobe.request import Request
 from kdprobe.results import Results, read_results
 from kdprobe.store import Store

@@ -23,7 +23,8 @@ from handmade import FAST, NETWORK, PHOTODIGITS, RUNS, fresh, run, spoil, write_
 from safetensors.torch import save_file
 
 from kdprobe.api import analyze
-from kdprobe.cli import _guarded, cli
+from kdprobe.cli import cli
+from kdprobe.commands.ending import ended as code_of
 from kdprobe.commands.progress import progress
 from kdprobe.results import AgainstControl, Outcome, Results, Verdict, read_results
 from kdprobe.study import load_study
@@ -72,7 +73,7 @@ def kdprobe(capsys) -> Call:
     """Run a command in this process."""
 
     def call(*words: object) -> Ended:
-        code = _guarded(partial(cli, [str(word) for word in words]))
+        code = code_of(partial(cli, [str(word) for word in words]))
         return Ended(code, *capsys.readouterr())
 
     return call
@@ -687,5 +688,5 @@ def test_what_a_long_work_warns_of_is_said_unless_quiet(capsys):
 @pytest.mark.parametrize("option", ["--metrics=", "--layers=,", "--metrics= , "])
 def test_an_option_that_lost_its_names_is_not_all_of_them(option, capsys, monkeypatch):
     monkeypatch.setattr("sys.argv", ["kdprobe", "analyze", "nowhere", option])
-    assert _guarded(cli) == 2
+    assert code_of(cli) == 2
     assert "without a name; wanted some, separated by commas" in capsys.readouterr().err

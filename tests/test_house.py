@@ -18,7 +18,7 @@ FLOORS = (
     {"probes", "train", "stats"},
     {"metrics", "claims"},
     {"executors"},
-    {"request", "analysis"},
+    {"request", "analysis", "provenance"},
     {"report"},
     {"api", "explaining", "commands", "cli", "__init__"},
 )
