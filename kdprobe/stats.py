@@ -39,9 +39,10 @@ def mean_of_defined(values: Array) -> Array:
 
 
 def variance_of_defined(values: Array) -> Array:
-    """Variance over the last axis, leaving NaN out; NaN where nothing is defined."""
+    """Variance over the last axis, leaving NaN out; NaN where fewer than two are defined."""
     centred = values - mean_of_defined(values)[..., None]
-    return mean_of_defined(centred**2)
+    several = (~np.isnan(values)).sum(-1) > 1
+    return np.asarray(np.where(several, mean_of_defined(centred**2), np.nan))
 
 
 def image_bootstrap(
@@ -113,11 +114,16 @@ def _bootstrap_error(
 
 
 def _student(effect: float, error: float, freedom: int, seeds: int, images: int) -> Difference:
-    """Interval and p-value by Student's t; an effect without any error is certain."""
+    """Interval and p-value by Student's t.
+
+    Effects that are all alike have no error to be told from: then p is that of their signs alone,
+    2^(1 - r) (Fisher's sign-flip test), and never small with few seeds.
+    """
     from scipy.special import stdtr, stdtrit
 
     if error == 0:
-        return Difference(effect, effect, effect, float(effect == 0), seeds, images)
+        p = 1.0 if effect == 0 else 2.0 ** (1 - seeds)
+        return Difference(effect, effect, effect, p, seeds, images)
     reach = float(stdtrit(freedom, 0.975)) * error
     p = 2 * float(stdtr(freedom, -abs(effect) / error))
     return Difference(effect, effect - reach, effect + reach, p, seeds, images)

@@ -121,7 +121,7 @@ def reason(parts: Sequence[Estimate], seeds: int) -> str:
         "as claimed": [p for p in parts if p.outcome == "supported"],
         "significantly the other way": [p for p in parts if p.outcome == "contradicted"],
         "not significant": [p for p in parts if p.outcome == "undecided" and p.effect is not None],
-        "not defined on these images": [p for p in parts if p.effect is None],
+        "not defined": [p for p in parts if p.effect is None],
     }
     told = [f"{_listed(found)} {how}" for how, found in groups.items() if found]
     return "; ".join(told) + "."

@@ -33,6 +33,7 @@ class Concepts:
     background_cells: Array  # (n,)
     runs: Mapping[str, Mapping[str, ConceptCount]]  # run -> layer
     saturated: Mapping[str, Sequence[str]]  # layer -> runs that count > 90% of the object's cells
+    unconverged: Mapping[str, tuple[int, int]]  # layer -> maps, at all checkpoints, and of how many
     effective: Mapping[str, float]  # layer -> share of the images that the paper's filter keeps
     curves: Mapping[str, Mapping[str, Curve]] = page_only()
     roles: Roles = page_only()
@@ -47,8 +48,23 @@ class Concepts:
         return [*found, self._table(), self._scale_free(), self._trust()]
 
     def findings(self) -> list[str]:
-        """Dead layers, maps that did not converge, and thresholds that tell nothing apart."""
-        return [*self._dead(), *self._unconverged(), *self._filtered(), *self._saturation()]
+        """Images and layers without a count, maps that did not converge, idle thresholds."""
+        return [
+            *self._sides(),
+            *self._dead(),
+            *self._unconverged(),
+            *self._filtered(),
+            *self._saturation(),
+        ]
+
+    def _sides(self) -> list[str]:
+        cells = {"object": self.object_cells, "background": self.background_cells}
+        return [
+            f"{int((found == 0).sum())} of {len(found)} images have no {side}: they have no "
+            "concepts there to be counted, and no share λ"
+            for side, found in cells.items()
+            if (found == 0).any()
+        ]
 
     def _dead(self) -> list[str]:
         return [
@@ -56,20 +72,15 @@ class Concepts:
             "out there: it may have died in training, choose another layer"
             for run, layers in self.runs.items()
             for layer, at in layers.items()
-            if at.dead_images > self._left_out(layer)
+            if at.dead_images
         ]
 
-    def _left_out(self, layer: str) -> int:
-        return round((1 - self.effective[layer]) * len(self.object_cells))
-
     def _unconverged(self) -> list[str]:
-        maps = [at.unconverged for layers in self.runs.values() for at in layers.values()]
-        if not sum(maps):
-            return []
-        total = len(self.object_cells) * len(maps)
         return [
-            f"{sum(maps)} of {total} entropy maps did not converge: look at the table of errors; "
-            "the fit converges further with more discarding.steps"
+            f"{bad} of {total} entropy maps at {layer}, of all checkpoints, did not converge: "
+            "the fit goes on with more discarding.steps; the paper's procedure ends where it ends"
+            for layer, (bad, total) in self.unconverged.items()
+            if bad
         ]
 
     def _filtered(self) -> list[str]:
@@ -154,8 +165,8 @@ class Concepts:
             _rounded(bg, 2),
             _rounded(float(count.count_error[b][1]), 3),
             _rounded(float(count.share[b]), 3),
-            _rounded(100 * fg / max(float(self.object_cells.mean()), 1e-9), 1),
-            _rounded(100 * bg / max(float(self.background_cells.mean()), 1e-9), 1),
+            _rounded(100 * float(count.foreground_area[b]), 1),
+            _rounded(100 * float(count.background_area[b]), 1),
             _rounded(float(mean_of_defined(count.log_odds[b])), 2),
         )
 
@@ -200,7 +211,8 @@ class Concepts:
             how_to_read=(
                 "Error of H: from random draws, root mean square over cells. Jaccard: of the "
                 "concept sets of two estimates with other draws (1: the same). Unstable: share of "
-                "all that some such estimate finds, but fewer than half do. Feature loss: "
+                "the concepts that fewer than half of the restarts, by a part of the draws, find. "
+                "Errors are given the size of noise that the pilot finds. Feature loss: "
                 "normalised, half of lam at the optimum of a linear layer."
             ),
             columns=("run", "layer", "error of H (nats)", "Jaccard", "unstable", "unconverged maps")

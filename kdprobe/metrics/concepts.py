@@ -6,9 +6,9 @@ import numpy as np
 
 from kdprobe.metrics.concept_page import SATURATION, Concepts, Curve
 from kdprobe.metrics.contract import Inquiry, Seen, metric, roles_of
-from kdprobe.metrics.counting import ConceptCount, count, sides
+from kdprobe.metrics.counting import ConceptCount, Estimates, count, sides
 from kdprobe.metrics.gallery import gallery
-from kdprobe.metrics.looking import ConceptLook, Objects
+from kdprobe.metrics.looking import ConceptLook
 from kdprobe.metrics.scope import Scope
 from kdprobe.stats import mean_of_defined
 from kdprobe.study import Checkpoint, Run, Study
@@ -39,8 +39,9 @@ def concepts(
     """
     how, cut = ConceptLook(scope, study), scope.discarding
     curved, epochs = study.learners, study.common_epochs()
-    course = [how.at(c) for run in curved for c in run.at(epochs)]
-    seen = yield [how.pictures, *(how.at(study.final(run)) for run in study.runs), *course]
+    learned = [c for run in curved for c in run.at(epochs)]
+    wanted = [*map(study.final, study.runs), *learned]
+    seen = yield [how.pictures, *(how.at(checkpoint) for checkpoint in wanted)]
     objects, layers = how.objects(seen), how.layers
     runs = {
         run.id: {layer: _last_count(how, seen, study.final(run), layer) for layer in layers}
@@ -58,7 +59,8 @@ def concepts(
         object_cells=objects.on.sum(1),
         background_cells=objects.off.sum(1),
         runs=runs,
-        saturated=_saturated(runs, objects, cut.headline),
+        saturated=_saturated(runs, cut.headline),
+        unconverged={layer: _unconverged(how, seen, wanted, layer) for layer in layers},
         effective={layer: float(how.effective(seen, layer).mean()) for layer in layers},
         curves=curves,
         roles=roles_of(study.runs),
@@ -67,17 +69,30 @@ def concepts(
 
 
 def _last_count(how: ConceptLook, seen: Seen, final: Checkpoint, layer: str) -> ConceptCount:
-    objects, quality = how.objects(seen), how.quality(seen, final, layer)
-    live = np.ones(0) if quality is None else quality.distortion
-    return count(
-        how.entropies(seen, [final], layer)[0],
-        [other[0] for other in how.replicates(seen, [final], layer)],
-        objects,
-        lambda h: how.found(h, objects),
+    quality, cut = how.quality(seen, final, layer), how.scope.discarding
+    estimates = Estimates(
+        h=how.entropies(seen, [final], layer)[0],
+        replicates=[other[0] for other in how.replicates(seen, [final], layer)],
+        restarts=[other[0] for other in how.restarts(seen, [final], layer)],
         lost=how.lost,
-        unconverged=0 if quality is None else int((~quality.converged).sum()),
-        distortion=None if quality is None else float(mean_of_defined(live)),
+        dead=int(how.dead(seen, final, layer).sum()),
+        converged=None if quality is None else quality.converged,
+        distortion=None if quality is None else float(mean_of_defined(quality.distortion)),
     )
+    return count(estimates, how.objects(seen), cut.thresholds, cut.level)
+
+
+def _unconverged(
+    how: ConceptLook, seen: Seen, checkpoints: Sequence[Checkpoint], layer: str
+) -> tuple[int, int]:
+    """How many live maps of all checkpoints did not converge, of how many."""
+    flags = []
+    for checkpoint in dict.fromkeys(checkpoints):
+        quality = how.quality(seen, checkpoint, layer)
+        if quality is not None:
+            flags.append(quality.converged[~how.dead(seen, checkpoint, layer)])
+    every = np.concatenate(flags) if flags else np.ones(0, dtype=bool)
+    return int((~every).sum()), len(every)
 
 
 def _curve(how: ConceptLook, seen: Seen, run: Run, layer: str, epochs: Sequence[int]) -> Curve:
@@ -90,15 +105,9 @@ def _curve(how: ConceptLook, seen: Seen, run: Run, layer: str, epochs: Sequence[
 
 
 def _saturated(
-    runs: Mapping[str, Mapping[str, ConceptCount]], objects: Objects, headline: int
+    runs: Mapping[str, Mapping[str, ConceptCount]], headline: int
 ) -> dict[str, list[str]]:
-    cells = max(int(objects.on.sum()), 1)
-    layers = next(iter(runs.values()))
     return {
-        layer: [
-            run
-            for run, at in runs.items()
-            if np.nansum(at[layer].foreground[headline]) > SATURATION * cells
-        ]
-        for layer in layers
+        layer: [run for run, at in runs.items() if at[layer].foreground_area[headline] > SATURATION]
+        for layer in next(iter(runs.values()))
     }

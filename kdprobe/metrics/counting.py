@@ -3,31 +3,32 @@
 Axes: n images, q units, b thresholds in nats, t thresholds in standard deviations, u replicates.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
 import numpy as np
 
 from kdprobe.metrics.contract import Array
-from kdprobe.metrics.discarding import background_sd
+from kdprobe.metrics.discarding import background_level, background_sd, concepts
 from kdprobe.metrics.looking import Objects
 from kdprobe.stats import mean_of_defined
 
 IN_SD = (0.5, 1.0, 1.5, 2.0)  # of the background's entropies: thresholds without a unit
-HALF = 0.5  # of the replicates: found by fewer, a concept is unstable; also a pseudo-count
-STEADY = 0.75  # of the replicates: found by as many, a concept is persistent
+HALF = 0.5  # of the restarts: found by fewer, a concept is unstable; also a pseudo-count
 
 
 @dataclass(frozen=True)
 class ConceptCount:
     """The concepts of one network at one layer, at the end of its training."""
 
-    foreground: Array  # (b, n) task-relevant: concepts on the object; NaN where the layer is dead
+    foreground: Array  # (b, n) task-relevant: concepts on the object; NaN where it cannot be told
     background: Array  # (b, n) task-irrelevant: concepts off it
+    foreground_area: Array  # (b,) share of the object's units that are concepts
+    background_area: Array  # (b,) share of the background's units
     count_error: Array  # (b, 2) Monte-Carlo standard error of the mean of both; 0 where exact
     jaccard: Array  # (b,) of the concept sets of two estimates with other chance; 1 where exact
-    unstable: Array  # (b,) share of all that are concepts at times: in under half of the replicates
+    unstable: Array  # (b,) share of the concepts that fewer than half of the restarts find
     log_odds: Array  # (b, n) log odds of a concept on the object over those off it
     foreground_sd: Array  # (t, n) concepts with thresholds of 0.5 to 2 background sd
     background_sd: Array  # (t, n)
@@ -37,8 +38,13 @@ class ConceptCount:
     precision: Array  # (n,) average precision of the same; the object's share of units = chance
     level: float  # Hbar, nats, mean over images
     dead_images: int  # on which no output of the layer depends on any pixel
-    unconverged: int  # images whose map did not converge
+    converged: Array | None  # (n,) bool, False where a map did not; None for the closed form
     distortion: float | None  # normalised feature loss; None for the closed form
+
+    @property
+    def unconverged(self) -> int:
+        """How many maps did not converge."""
+        return 0 if self.converged is None else int((~self.converged).sum())
 
     @property
     def entropy_error(self) -> float:
@@ -67,12 +73,22 @@ def share_of(foreground: Array, background: Array) -> Array:
 def sides(found: Array, h: Array, objects: Objects) -> tuple[Array, Array]:
     """N_fg and N_bg, each (b, ..., n), from concepts (b, ..., n, q) of entropies (..., n, q).
 
-    NaN for an image on which the layer is dead.
+    NaN for an image on which the layer is dead or which is left out (all of h NaN), and on the side
+    that it does not have: an image without background has no count of concepts there.
     """
     dead = np.isnan(h).all(-1)
-    counts = [(found & side).sum(-1) for side in (objects.on, objects.off)]
-    foreground, background = (np.where(dead, np.nan, count) for count in counts)
+    foreground, background = (
+        np.where(dead | ~side.any(-1), np.nan, (found & side).sum(-1))
+        for side in (objects.on, objects.off)
+    )
     return foreground, background
+
+
+def area(count: Array, side: Array) -> Array:
+    """(b,) share of the units (n, q) on one side that are concepts, over the images counted."""
+    units = np.where(np.isnan(count), 0, side.sum(-1)).sum(-1)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return np.asarray(np.where(units > 0, np.nansum(count, axis=-1) / units, np.nan))
 
 
 def log_odds(foreground: Array, background: Array, objects: Objects) -> Array:
@@ -116,67 +132,65 @@ def agreement(found: Sequence[Array]) -> Array:
     return mean_of_defined(np.stack(pairs).T)
 
 
-def unstable(found: Array, replicates: Sequence[Array]) -> Array:
-    """(b, ..., n, q) bool: what is a concept at times, but in fewer than half of the replicates.
-
-    Also where the estimate itself, `found`, has it.
-    """
-    if not replicates:
+def unstable(found: Array, restarts: Sequence[Array]) -> Array:
+    """(b, ..., n, q) bool: concepts that fewer than half of the restarts find."""
+    if not restarts:
         return np.zeros_like(found)
-    again = sum(one.astype(np.int16) for one in replicates)
-    return np.asarray((found | (again > 0)) & (again < HALF * len(replicates)))
+    again = sum(one.astype(np.int16) for one in restarts)
+    return np.asarray(found & (again < HALF * len(restarts)))
+
+
+@dataclass(frozen=True)
+class Estimates:
+    """The entropies of one network at one layer, and what its estimator says of them."""
+
+    h: Array  # (n, q) nats
+    replicates: Sequence[Array] = ()  # (n, q) each, as fresh chance would have given them
+    restarts: Sequence[Array] = ()  # (n, q) each, independent, from a part of the draws
+    lost: int = 0  # degrees of freedom that the spread of the replicates loses
+    dead: int = 0  # images on which nothing depends on any unit
+    converged: Array | None = None  # (n,) bool
+    distortion: float | None = None
 
 
 def count(
-    h: Array,
-    replicates: Iterable[Array],
-    objects: Objects,
-    find: Callable[[Array], Array],
-    *,
-    lost: int = 0,
-    unconverged: int = 0,
-    distortion: float | None = None,
+    seen: Estimates, objects: Objects, thresholds: Sequence[float], kind: str = "data"
 ) -> ConceptCount:
-    """Count the concepts of one network.
+    """Count the concepts of one network; `kind` of background level as in `background_level`."""
 
-    Args:
-        h: (n, q) entropies, nats.
-        replicates: the same, as fresh chance would have given them; none where exact.
-        objects: which units are on the object and off it.
-        find: entropies (n, q) -> concepts (b, n, q).
-        lost: degrees of freedom that the spread of the replicates loses.
-        unconverged, distortion: of the estimator, for the record.
-    """
-    others = list(replicates)
-    found, again = find(h), [find(other) for other in others]
-    foreground, background = sides(found, h, objects)
-    everywhere = np.ones(len(found))
-    sd = float(background_sd(h, objects.off))
-    own = mean_of_defined(np.where(objects.off, h, np.nan))
-    level = float(mean_of_defined(own))
-    in_sd = np.stack([level - h > t * sd for t in IN_SD])
-    foreground_sd, background_in_sd = sides(in_sd, h, objects)
-    spread = np.stack(others).std(axis=0, ddof=lost) if others else np.zeros_like(h)
     here = objects.on | objects.off
-    shaky = unstable(found, again) & here
-    ever = (found | np.any(again, axis=0)) & here if again else found & here
+
+    def find(h: Array) -> Array:
+        return here & concepts(h, background_level(h, objects.off, kind), thresholds)
+
+    h, level = seen.h, background_level(seen.h, objects.off, kind)
+    found, again = find(h), [find(other) for other in seen.replicates]
+    foreground, background = sides(found, h, objects)
+    sd = float(background_sd(h, objects.off))
+    in_sd = sides(concepts(h, level, [t * sd for t in IN_SD]), h, objects)
+    shaky = unstable(found, [find(other) for other in seen.restarts])
+    everywhere = np.ones(len(found))
+    many = seen.replicates
+    spread = np.stack(many).std(axis=0, ddof=seen.lost) if many else np.zeros_like(h)
     return ConceptCount(
         foreground=foreground,
         background=background,
-        count_error=everywhere[:, None] * count_error(again, h, objects, lost),
+        foreground_area=area(foreground, objects.on),
+        background_area=area(background, objects.off),
+        count_error=everywhere[:, None] * count_error(again, h, objects, seen.lost),
         jaccard=everywhere * agreement(again),
-        unstable=shaky.sum((-2, -1)) / np.maximum(ever.sum((-2, -1)), 1),
+        unstable=shaky.sum((-2, -1)) / np.maximum(found.sum((-2, -1)), 1),
         log_odds=log_odds(foreground, background, objects),
-        foreground_sd=foreground_sd,
-        background_sd=background_in_sd,
+        foreground_sd=in_sd[0],
+        background_sd=in_sd[1],
         sd=sd,
         map_error=np.sqrt(mean_of_defined(spread**2)),
         auroc=separation(h, objects),
         precision=average_precision(h, objects),
-        level=level,
-        dead_images=int(np.isnan(h).all(-1).sum()),
-        unconverged=unconverged,
-        distortion=distortion,
+        level=float(mean_of_defined(level)),
+        dead_images=seen.dead,
+        converged=None if seen.converged is None else seen.converged | np.isnan(h).all(-1),
+        distortion=seen.distortion,
     )
 
 

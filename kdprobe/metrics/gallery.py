@@ -57,9 +57,8 @@ def pictured(
         title=f"What the networks keep, {layer}",
         how_to_read=(
             "Colour is the entropy of a cell against the background's mean, in nats: low = kept. "
-            f"Framed cells are concepts at b = {b:g}; a thin frame marks those that some, but "
-            "fewer than half of the estimates with other random draws find. The first seed, at the "
-            "end of training."
+            f"Framed cells are concepts at b = {b:g}; a thin frame marks the unstable ones, "
+            "which fewer than half of the restarts find. The first seed, at the end of training."
         ),
         layer=layer,
         pictures=pictures,
@@ -77,7 +76,7 @@ def _maps(
 
     h = how.entropies(seen, final, layer)[0]
     found = find(h)
-    shaky = unstable(found, [find(other[0]) for other in how.replicates(seen, final, layer)])[0]
+    shaky = unstable(found, [find(other[0]) for other in how.restarts(seen, final, layer)])[0]
     level = background_level(h, objects.off, how.scope.discarding.level)[..., None]
     return h - level, np.where(shaky, UNSTABLE, np.where(found[0], STABLE, 0.0))
 
@@ -94,7 +93,7 @@ def _map(
             np.nan_to_num(_drawn(how, objects, above[i], i), nan=SPREAD), -SPREAD, SPREAD
         ),
         concepts=Bytes.pack(np.nan_to_num(_drawn(how, objects, marks[i], i))),
-        found=int((marks[i][here] == STABLE).sum()),
+        found=int((marks[i][here] > 0).sum()),
         units=int(here.sum()),
     )
 

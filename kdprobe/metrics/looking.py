@@ -49,7 +49,10 @@ class ConceptLook:
 
     def __post_init__(self) -> None:
         if not self.scope.has_masks and self.scope.discarding.object == "mask":
-            raise NotApplicable(f"needs object masks; data set {self.scope.dataset!r} has none")
+            raise NotApplicable(
+                f"needs object masks; data set {self.scope.dataset!r} has none; "
+                "--set discarding.object=centre takes the centre of every image for the object"
+            )
 
     @property
     def layers(self) -> tuple[str, ...]:
@@ -87,9 +90,9 @@ class ConceptLook:
         )
 
     def entropies(self, seen: Seen, checkpoints: Sequence[Checkpoint], layer: str) -> Array:
-        """(k, n, q) nats at `layer` of every checkpoint; NaN for images that are not effective."""
+        """(k, n, q) nats at `layer` of every checkpoint; NaN for images that are left out."""
         h = np.stack([self._entropy(seen, c, layer) for c in checkpoints])
-        return np.where(self.effective(seen, layer)[:, None], h, np.nan)
+        return np.where(self._counted(seen, layer)[:, None], h, np.nan)
 
     def replicates(
         self, seen: Seen, checkpoints: Sequence[Checkpoint], layer: str
@@ -99,8 +102,25 @@ class ConceptLook:
         They are as far from `entropies` as those are from the truth; the same chance for all
         checkpoints in each. None where no chance has a part.
         """
-        keep = self.effective(seen, layer)[:, None]
-        for which in self.choices(seen, checkpoints[-1], layer):
+        yield from self._again(seen, checkpoints, layer, self.choices(seen, checkpoints[-1], layer))
+
+    def restarts(
+        self, seen: Seen, checkpoints: Sequence[Checkpoint], layer: str
+    ) -> Iterator[Array]:
+        """Entropies (k, n, q) by every group of random draws alone: independent, but less sure."""
+        groups = seen[self.at(checkpoints[-1])].get(f"groups/{layer}", ())
+        alone = [[index] for index in range(len(groups))]
+        yield from self._again(seen, checkpoints, layer, alone)
+
+    def _again(
+        self,
+        seen: Seen,
+        checkpoints: Sequence[Checkpoint],
+        layer: str,
+        choices: Sequence[Sequence[int]],
+    ) -> Iterator[Array]:
+        keep = self._counted(seen, layer)[:, None]
+        for which in choices:
             h = np.stack([self._entropy(seen, c, layer, which) for c in checkpoints])
             yield np.where(keep, h, np.nan)
 
@@ -133,6 +153,17 @@ class ConceptLook:
         """(b, ..., n, q) bool: all concepts, on the object and off it, of entropies (..., n, q)."""
         cut = self.scope.discarding
         return concepts(h, background_level(h, objects.off, cut.level), cut.thresholds)
+
+    def _counted(self, seen: Seen, layer: str) -> Array:
+        """(n,) bool: the images whose concepts can be told: effective, and with a reference."""
+        off = self.objects(seen).off.any(-1)
+        compared = off if self.scope.discarding.level == "image" else np.full_like(off, off.any())
+        return np.asarray(self.effective(seen, layer) & compared)
+
+    def dead(self, seen: Seen, checkpoint: Checkpoint, layer: str) -> Array:
+        """(n,) bool: images with units, on which no output of the layer depends on any of them."""
+        there = (seen[self.pictures]["sizes"] > 0).any(-1)
+        return np.asarray(there & np.isnan(self._entropy(seen, checkpoint, layer)).all(-1))
 
     def effective(self, seen: Seen, layer: str) -> Array:
         """(n,) bool: the images that the paper's filter keeps; all for the other estimators.

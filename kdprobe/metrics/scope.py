@@ -3,7 +3,7 @@
 kdprobe analyze STUDY --estimator fit --set discarding.b=1
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from kdprobe.errors import UsageError
@@ -15,6 +15,11 @@ CHOICES = {
     "level": ("data", "image"),
     "object": ("mask", "centre"),
 }
+OWN = {  # what the probe of each estimator is told, besides what all are
+    "jacobian": ("noise", "relu", "probes", "noises", "radius", "exact"),
+    "fit": ("noise", "relu", "steps", "draws", "tolerance", "match"),
+    "paper": ("restarts",),
+}
 IMAGENET_SD = 0.226  # of a pixel in [0, 1]: the mean over the channels of ImageNet
 
 
@@ -22,7 +27,7 @@ IMAGENET_SD = 0.226  # of a pixel in [0, 1]: the mean over the channels of Image
 class Discarding:
     """How visual concepts are found (``--set discarding.b=1``); see metrics/discarding.py.
 
-    Settings of one estimator mean nothing to the others.
+    Settings of one estimator mean nothing to the others, and are refused there.
     """
 
     estimator: str = "jacobian"  # or fit, or paper
@@ -43,7 +48,7 @@ class Discarding:
     draws: int = 8  # fit: noises a step
     tolerance: float = 0.2  # fit: nats between the halves of a converged tail, root mean square
     match: str = "weight"  # fit: equal lam, equal distortion, or equal mean entropy
-    restarts: int = 2  # paper: independent estimates
+    restarts: int = 3  # paper: independent estimates
 
     def __post_init__(self) -> None:
         for name, known in CHOICES.items():
@@ -93,12 +98,19 @@ class Discarding:
     @property
     def asked(self) -> dict[str, str | int | float]:
         """What the estimator's probe is told, besides the layers."""
-        own = {
-            "jacobian": ("lam", "noise", "relu", "probes", "noises", "radius", "exact"),
-            "fit": ("lam", "noise", "relu", "steps", "draws", "tolerance", "match"),
-            "paper": ("lam", "restarts"),
-        }
-        return {name: getattr(self, name) for name in ("units", "grid", *own[self.estimator])}
+        told = ("units", "grid", "lam", *OWN[self.estimator])
+        return {name: getattr(self, name) for name in told}
+
+    def must_read(self, chosen: Iterable[str]) -> None:
+        """Raise UsageError for a chosen setting that only other estimators read."""
+        for name in chosen:
+            readers = [key for key, own in OWN.items() if name in own]
+            if readers and self.estimator not in readers:
+                raise UsageError(
+                    f"found discarding.{name} with the estimator {self.estimator}, which does not "
+                    f"read it; only {' and '.join(readers)} {'do' if len(readers) > 1 else 'does'}:"
+                    f" leave it out, or choose --estimator {readers[0]}"
+                )
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from kdprobe.metrics.contract import (
     page_only,
     roles_of,
 )
-from kdprobe.metrics.counting import STEADY
+from kdprobe.metrics.counting import HALF
 from kdprobe.metrics.looking import ConceptLook, learners
 from kdprobe.metrics.scope import Scope
 from kdprobe.panels import Cell, Lines, Panel, Table
@@ -55,7 +55,7 @@ class Straightness:
     ever: Array  # (b, n) concepts at any checkpoint
     error: Array  # (b,) Monte-Carlo standard error of rho; 0 where exact
     floor: Array  # (b,) rho of the last checkpoint against itself with fresh chance; 1 where exact
-    persistent: Array  # (b,) rho of the concepts that at least 3 in 4 replicates find
+    persistent: Array  # (b,) rho of the concepts that at least half of the restarts find
 
     @property
     def rho(self) -> Array:
@@ -107,9 +107,10 @@ class Stability:
             title="Stability of optimisation directions",
             how_to_read=(
                 "Means over the images that have a concept at some checkpoint. ± MC: error of ρ "
-                "from random draws. Noise floor: ρ of one fixed network, estimated anew at every "
-                "checkpoint; below it a detour may be noise. Persistent: ρ of the concepts that "
-                "at least three in four estimates with other draws find."
+                "from random draws. Noise floor: ρ of one fixed network, estimated with other "
+                "draws as often as there are checkpoints (or replicates). Where ρ is not below it, "
+                "detours may be noise alone; ρ itself takes the same draws at every checkpoint, so "
+                "it can be above. Persistent: ρ of the concepts that half of the restarts find."
             ),
             columns=("run", "layer", "b", "ρ", "± MC", "noise floor", "ρ / floor", "persistent ρ")
             + ("kept", "ever tried", "images without concepts"),
@@ -119,16 +120,20 @@ class Stability:
 
     def _row(self, run: str, layer: str, b: int) -> tuple[Cell, ...]:
         at = self.runs[run][layer]
+        known = ~np.isnan(at.ratio[b])
         numbers = (at.rho[b], at.error[b], at.floor[b], at.over_floor[b], at.persistent[b])
         return (
             run,
             layer,
             self.thresholds[b],
             *(None if np.isnan(number) else round(float(number), 4) for number in numbers),
-            round(float(at.final[b].mean()), 2),
-            round(float(at.ever[b].mean()), 2),
+            *(_mean_where(known, side[b]) for side in (at.final, at.ever)),
             int(np.isnan(at.ratio[b]).sum()),
         )
+
+
+def _mean_where(known: Array, values: Array) -> float | None:
+    return round(float(values[known].mean()), 2) if known.any() else None
 
 
 @metric(
@@ -169,10 +174,9 @@ def _straightness(
         return how.found(h, objects) & objects.on
 
     cells = on_object(how.entropies(seen, course, layer))
-    again, rhos, fixed = np.zeros(cells.shape, dtype=np.int16), [], []
+    rhos, fixed = [], []
     for h in how.replicates(seen, course, layer):
         other = on_object(h)
-        again += other
         rhos.append(mean_of_defined(kept_share(other)[0]))
         fixed.append(other[:, -1])
     exact, ratio = np.ones(len(cells)), kept_share(cells)
@@ -180,7 +184,16 @@ def _straightness(
         *ratio,
         error=np.stack(rhos).std(axis=0, ddof=how.lost) if rhos else 0 * exact,
         floor=noise_floor(np.stack(fixed[: len(course)], axis=1)) if fixed else exact,
-        persistent=mean_of_defined(
-            kept_share(again >= STEADY * len(rhos))[0] if rhos else ratio[0]
-        ),
+        persistent=mean_of_defined(kept_share(_persistent(how, seen, course, layer, cells))[0]),
     )
+
+
+def _persistent(
+    how: ConceptLook, seen: Seen, course: Sequence[Checkpoint], layer: str, cells: Array
+) -> Array:
+    """Those of the concepts (b, k, n, q) that at least half of the restarts find."""
+    objects, again, count = how.objects(seen), np.zeros(cells.shape, dtype=np.int16), 0
+    for h in how.restarts(seen, course, layer):
+        again += how.found(h, objects)
+        count += 1
+    return np.asarray(cells & (again >= HALF * count))

@@ -124,7 +124,7 @@ def test_maps_that_did_not_converge_are_counted_and_told():
         "kd0": 1,
     }
     (told,) = result.findings()
-    assert told.startswith("1 of 12 entropy maps did not converge")
+    assert told.startswith("3 of 28 entropy maps at logits, of all checkpoints, did not converge")
     table = rows(result, "concepts_errors")
     assert table["kd0"]["unconverged maps"] == 1
     assert table["kd0"]["feature loss"] == 3.1
@@ -141,7 +141,9 @@ def test_the_papers_filter_is_told_and_is_no_dead_layer():
     assert result.effective == {"logits": 0.75}
     assert "the paper's filter keeps 75% of the images at logits" in result.findings()
     assert not [told for told in result.findings() if "answers to no part" in told]
-    assert result.runs["baseline0"]["logits"].dead_images == 1, "left out for all alike"
+    left_out = result.runs["baseline0"]["logits"]
+    assert left_out.dead_images == 0
+    assert np.isnan(left_out.foreground).sum(1).tolist() == [1, 1], "for all alike"
 
 
 def test_a_dead_image_beside_the_filter_is_told_of():

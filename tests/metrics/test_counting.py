@@ -9,12 +9,15 @@ from sklearn.metrics import average_precision_score, roc_auc_score
 from kdprobe.metrics.counting import (
     IN_SD,
     ConceptCount,
+    Estimates,
     agreement,
+    area,
     average_precision,
     count,
     count_error,
     log_odds,
     separation,
+    sides,
     unstable,
 )
 from kdprobe.metrics.discarding import background_level, background_sd, concepts
@@ -36,8 +39,8 @@ def finder(objects: Objects, thresholds):
     return lambda h: concepts(h, background_level(h, objects.off), thresholds)
 
 
-def counted(h, objects: Objects, thresholds, replicates=()) -> ConceptCount:
-    return count(h, replicates, objects, finder(objects, thresholds))
+def counted(h, objects: Objects, thresholds, replicates=(), restarts=(), **more) -> ConceptCount:
+    return count(Estimates(h, replicates, restarts, **more), objects, thresholds)
 
 
 def test_counts_are_those_of_a_loop():
@@ -75,7 +78,6 @@ def test_parts_that_an_image_lacks_count_for_nothing():
         level = found.level
         assert found.foreground[0, i] == (level - h[i, alone & objects.on[i]] > 0.2).sum()
         assert found.background[0, i] == (level - h[i, alone & objects.off[i]] > 0.2).sum()
-    assert found.dead_images == 0
     wrong = [  # a concept in an absent unit would be counted here
         counted(np.where(np.isnan(h), filled, h), objects, [0.2]) for filled in (-99.0, 99.0)
     ]
@@ -94,6 +96,61 @@ def test_an_image_without_concepts_has_no_share():
     own = found.foreground[0, 0] / (found.foreground[0, 0] + found.background[0, 0])
     assert found.share[0] == pytest.approx(own)
     assert np.isnan(found.share[1]), "0 / 0 is no number"
+
+
+def test_a_side_that_an_image_lacks_has_no_count():
+    """Image 0 is all object, image 1 all background."""
+    h, objects = maps()
+    on = objects.on.copy()
+    on[0], on[1] = True, False
+    found = counted(h, objects_of(on), [0.2])
+    assert np.isnan(found.background[:, 0]).all()
+    assert np.isnan(found.foreground[:, 1]).all()
+    assert np.isfinite(found.foreground[:, 0]).all()
+    assert np.isfinite(found.background[:, 1]).all()
+    both = counted(h[2:], objects_of(on[2:]), [0.2])
+    shifted = counted(h, objects_of(on), [0.2 + found.level - both.level])
+    np.testing.assert_allclose(shifted.share, both.share)  # an image of one side has none
+
+
+def test_masks_that_are_all_full_have_no_background_to_compare_with():
+    h, objects = maps()
+    full = objects_of(np.ones_like(objects.on))
+    found = counted(np.full_like(h, np.nan), full, [0.2])  # as the look gives it
+    assert np.isnan(found.foreground).all()
+    assert np.isnan(found.background).all()
+    assert np.isnan(found.foreground_area).all()
+
+
+def test_areas_are_of_the_images_that_are_counted():
+    counts = np.array([[3.0, np.nan, 1.0]])
+    side = np.array([[True] * 4, [True] * 4, [True, True, False, False]])
+    assert area(counts, side) == pytest.approx([4 / 6])
+    assert np.isnan(area(np.full((1, 3), np.nan), side)).all()
+    h, objects = maps()
+    h[2] = np.nan
+    found = counted(h, objects, [-99.0])
+    np.testing.assert_allclose(found.foreground_area, 1)
+    np.testing.assert_allclose(found.background_area, 1)
+    again, none = np.ones((2, *h.shape), dtype=bool), np.zeros((2, *h.shape), dtype=bool)
+    assert np.nansum(sides(again, h, objects)[0]) == 2 * np.delete(objects.on, 2, 0).sum()
+    assert np.nansum(sides(none, h, objects)[0]) == 0
+
+
+def test_each_image_against_its_own_background_also_in_standard_deviations():
+    h, objects = maps()
+    lifted = h + np.arange(6)[:, None] * 3.0
+    one, two = (count(Estimates(maps), objects, [0.2], "image") for maps in (h, lifted))
+    for name in ("foreground", "background", "foreground_sd", "background_sd"):
+        np.testing.assert_array_equal(getattr(one, name), getattr(two, name))
+
+
+def test_unconverged_maps_are_those_of_live_images():
+    h, objects = maps()
+    h[2] = np.nan
+    flags = np.array([True, False, False, True, True, False])
+    assert counted(h, objects, [0.2], converged=flags).unconverged == 2
+    assert counted(h, objects, [0.2]).unconverged == 0
 
 
 def test_higher_thresholds_never_count_more():
@@ -151,8 +208,8 @@ def test_areas_of_a_perfect_an_upside_down_and_a_flat_map():
     _, objects = maps()
     on = objects.on.astype(float)
     share = on.mean(1)
-    for h, area, precision in ((-on, 1, 1), (on, 0, share), (0 * on, 0.5, share)):
-        np.testing.assert_allclose(separation(h, objects), area)
+    for h, separated, precision in ((-on, 1, 1), (on, 0, share), (0 * on, 0.5, share)):
+        np.testing.assert_allclose(separation(h, objects), separated)
         np.testing.assert_allclose(average_precision(h, objects), precision)
 
 
@@ -181,7 +238,6 @@ def test_dead_images_are_counted_and_have_no_count():
     h, objects = maps()
     h[2] = np.nan
     found = counted(h, objects, [0.2])
-    assert found.dead_images == 1
     for side in (found.foreground, found.background, found.foreground_sd, found.log_odds):
         assert np.isnan(side[:, 2]).all()
         assert np.isfinite(np.delete(side, 2, axis=1)).all()
@@ -192,7 +248,6 @@ def test_dead_images_are_counted_and_have_no_count():
 def test_a_layer_that_is_dead_everywhere_has_no_numbers():
     h, objects = maps()
     found = counted(np.full_like(h, np.nan), objects, [0.2])
-    assert found.dead_images == 6
     assert np.isnan(found.level)
     assert np.isnan(found.share).all()
     assert (found.unstable == 0).all()
@@ -220,7 +275,7 @@ def test_jaccard_and_unstable_concepts_by_hand():
     np.testing.assert_allclose(agreement(replicates), np.mean(first))
     found = sets({0, 1, 2, 3}, {5}, {1, 2})
     # of four: unit 2 of the first image is found once, 3 never; 5 of the second is found by three
-    assert (unstable(found, replicates) == sets({2, 3}, {4}, {1, 2})).all()
+    assert (unstable(found, replicates) == sets({2, 3}, set(), {1, 2})).all()
     assert (unstable(found, replicates[:2]) == sets({3}, set(), {1, 2})).all(), "half is enough"
     assert not unstable(found, []).any()
     assert agreement([]) == [1]
@@ -233,7 +288,7 @@ def test_several_thresholds_agree_each_for_itself():
     np.testing.assert_allclose(agreement(found), alone)
 
 
-def test_shares_of_unstable_concepts_are_of_all_that_are_ever_found():
+def test_shares_of_unstable_concepts_are_of_all_concepts_that_can_be():
     """Image 0 lacks unit 3: whatever is drawn for it is no concept."""
     h = np.array([[-5.0, -5.0, 0.0, -5.0], [0.0, -5.0, 0.0, 0.0]])
     on = np.array([[True, True, False, False]] * 2)
@@ -241,7 +296,7 @@ def test_shares_of_unstable_concepts_are_of_all_that_are_ever_found():
     objects = objects_of(on, present)
     again = h.copy()
     again[0, 1] = 0.0  # found by one of three
-    found = counted(h, objects, [1.0], [h, again, again])
+    found = counted(h, objects, [1.0], [h, again], [h, again, again])
     assert found.foreground.sum() + found.background.sum() == 3
     assert found.unstable == pytest.approx([1 / 3])
     assert found.jaccard[0] < 1
@@ -300,7 +355,7 @@ def test_agreement_is_that_of_two_fresh_estimates():
 
 
 def test_unstable_concepts_are_found_again_less_often():
-    """Fresh estimates seldom find an unstable concept, and nearly always a stable one."""
+    """Fresh estimates find far fewer of the unstable concepts than of the stable ones."""
     h, objects = maps(n=4, q=256)
     find = finder(objects, [0.2, 1.0])
     pattern = np.random.default_rng(3).normal(size=(200, *h.shape)) / 4
@@ -308,14 +363,14 @@ def test_unstable_concepts_are_found_again_less_often():
     for seed in range(30):
         drawn, fresh = (draws(h, 8, seed + start, pattern) for start in (0, 1000))
         found, other = find(drawn.mean(0)), find(fresh.mean(0))
-        shaky = unstable(found, [find(drawn[half].mean(0)) for half in balanced_halves(8)])
+        shaky = unstable(found, [find(group) for group in drawn])
         for kind in (True, False):
             which = shaky if kind else found & ~shaky
             found_again[kind][0] += int((which & other).sum())
             found_again[kind][1] += int(which.sum())
     stable, unsure = (found_again[kind][0] / found_again[kind][1] for kind in (False, True))
     assert found_again[True][1] > 50
-    assert unsure < 0.5 < 0.85 < stable
+    assert unsure < 0.65 < 0.85 < stable
 
 
 def test_an_exact_map_has_no_error():
@@ -326,7 +381,7 @@ def test_an_exact_map_has_no_error():
     assert (exact.unstable == 0).all()
     assert exact.entropy_error == 0
     shaken = h + np.random.default_rng(1).normal(size=(4, *h.shape))
-    rough = counted(h, objects, [0.2, 1.0], list(shaken))
+    rough = counted(h, objects, [0.2, 1.0], list(shaken), list(shaken))
     assert (rough.count_error > 0).all()
     assert (rough.jaccard < 1).all()
     assert (rough.unstable > 0).all()
