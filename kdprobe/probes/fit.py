@@ -6,15 +6,17 @@ Every unit c of an image gets the scale s_c of its own noise; over log s is mini
     H_c  = log s_c + 0.5 log(2 pi e)                    nats, small = kept, large = discarded
     d2   = mean_j (f(x + noise e)_j - f(x)_j)^2         e ~ N(0, 1); x, s and noise in pixel units
 
-by Adam, from `warm_start`, with pairs of noises e and -e that are the same for all images, layers,
-networks and checkpoints. After every round the latest eight tenths of all steps are the tail; an
-image is done when the halves of its tail agree. Their mean is the result. Where f is linear, the
-feature loss then is lam / 2.
+by Adam, with pairs of noises e and -e that are the same for all images, layers, networks and
+checkpoints. Every image is fitted by a few chains at once, which share nothing of chance: each has
+its own `warm_start` and its own noises, an equal share of those of a step. After every round the
+latest eight tenths of all steps are the tail; an image is done when the halves of its tail agree,
+in the mean over the chains. The mean over chains and tail is the result, and what the chains
+scatter by is its error. Where f is linear, the feature loss then is lam / 2.
 
 Source: Cheng et al. 2020, arXiv:2003.03622, equations 1-3; Kingma and Ba 2015, arXiv:1412.6980;
 Polyak and Juditsky 1992 (averages of iterates).
 
-Axes: n images, q units, d outputs of the layer, k noises, r probes, u blocks of the tail.
+Axes: n images, q units, d outputs of the layer, k noises, r probes, u chains.
 """
 
 from collections.abc import Mapping, Sequence
@@ -30,11 +32,13 @@ from kdprobe.models.contract import Network
 from kdprobe.probes.contract import probe
 from kdprobe.probes.descent import (
     REACH,
+    WINDOW,
     WINDOWS,
     Descent,
     Features,
     Match,
     Problem,
+    chains_of,
     changes,
     mean_of_present,
     nothing_seen,
@@ -46,11 +50,10 @@ from kdprobe.probes.units import Kind, units_of
 from kdprobe.study import Checkpoint
 from kdprobe.taps import Tap, find_taps, flat, watch
 
-WINDOW = 20  # steps, where there are enough
 FIT, START, CHANGE = 21, 22, 23  # purposes of chance
 
 
-@probe("fit", version=1)
+@probe("fit", version=2)
 def fit(
     subjects: Sequence[Checkpoint],
     lens: Lens,
@@ -67,7 +70,7 @@ def fit(
     match: Match,
 ) -> Mapping[str, Tensor]:
     """Returns per layer L, in nats: entropy/L (n, q), NaN for units that an input lacks and where
-    the layer is dead (d2 = 0), and groups/L (u, n, q), the same by every block of the tail; and
+    the layer is dead (d2 = 0), and groups/L (u, n, q), the same by every chain; and
     converged/L (n,) bool, steps/L (n,) int64, distortion/L (n,) the feature loss in units of d2,
     averaged over the tail, and weight/L (n,) the lam that led there.
 
@@ -97,8 +100,9 @@ def fit(
             features = partial(_features, network, name, taps[name], relu)
             problem = Problem(features, x, clean, change, mine, mine.sizes > 0, lam, noise, match)
             eye = Eye(network, {name: taps[name]}, x, mine, relu)
-            start = warm_start(problem, eye, how, lens.generator(START))
-            seen = _fitted(problem, start, lens, steps, draws, tolerance)
+            chance = lens.generator(START)
+            starts = [warm_start(problem, eye, how, chance) for _ in range(chains_of(draws))]
+            seen = _fitted(problem, torch.stack(starts, 1), lens, steps, draws, tolerance)
             found |= {f"{key}/{name}": values for key, values in seen.items()}
         return found
 
@@ -112,26 +116,21 @@ def fit(
 def _fitted(
     problem: Problem, start: Tensor, lens: Lens, steps: int, draws: int, tolerance: float
 ) -> dict[str, Tensor]:
-    """All images of a problem, images first; the dead are left out of the fit."""
+    """All images of a problem, images first, from `start` (n, u, q); the dead are left out."""
     live = (problem.change > 0) & problem.present.any(1)
-    rows = live.nonzero().squeeze(1)
-    chance, window = lens.generator(FIT), min(WINDOW, steps // WINDOWS)
-    found = nothing_seen(problem.present, problem.pixels)
+    rows, chains = live.nonzero().squeeze(1), start.shape[1]
+    found = nothing_seen(problem.present, chains, problem.pixels)
     if not len(rows):
         return found
-    some = problem.take(rows)
-    descent = Descent.at(some, start[rows])
-    rounds = steps // (WINDOWS * window)
-    for turn in range(1, rounds + 1):
-        for _ in range(WINDOWS):
-            descent.window(window, draws, chance)
+    chance, window = lens.generator(FIT), min(WINDOW, steps // WINDOWS)
+    descent = Descent.at(problem.take(rows).chained(chains), start[rows].flatten(0, 1))
+    while len(rows):
+        descent.go_to(min(descent.step + WINDOW * WINDOWS, steps), window, draws, chance)
         seen = descent.seen(tolerance)
-        done = seen["converged"] if turn < rounds else torch.ones_like(seen["converged"])
+        done = seen["converged"] | (descent.step == steps)
         for name, values in seen.items():
             found[name][rows[done]] = values[done]
         rows = rows[~done]
-        if not len(rows):
-            break
         descent.keep(~done)
     return found
 
@@ -168,8 +167,11 @@ def _must_be_sound(steps: int, draws: int, match: str) -> None:
     """Raise UsageError for numbers that no fit can be made of."""
     if steps < WINDOWS:
         raise UsageError(f"found {steps} steps of the fit; wanted at least {WINDOWS}")
-    if draws < 2 or draws % 2:
-        raise UsageError(f"found {draws} draws of the fit; wanted pairs: an even number above 0")
+    if draws < 4 or draws % 4:
+        raise UsageError(
+            f"found {draws} draws of the fit; wanted a multiple of 4: an equal number of opposite "
+            "pairs for each of two chains or four"
+        )
     if match not in get_args(Match):
         wanted = ", ".join(get_args(Match))
         raise UsageError(f"found match {match!r} of the fit; wanted one of {wanted}")
