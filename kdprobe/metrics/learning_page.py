@@ -66,7 +66,8 @@ class Simultaneity:
         done = {}
         for run, at in self.runs.items():
             peak, known = at[layer].peak[self.headline], at[layer].counted
-            done[run] = ((peak != UNDEFINED) & (peak <= steps))[:, known].mean(1)
+            peaked = (peak != UNDEFINED) & (peak <= steps)
+            done[run] = mean_of_defined(np.where(known, peaked, np.nan))
         return Lines(
             title=f"Images whose concepts have peaked, {layer}",
             how_to_read=(

@@ -122,7 +122,7 @@ def test_images_that_are_not_defined_are_left_out():
     entry = report("stability", {**found.metrics[0].values, "runs": nothing})
     verdict = the("H3", found.model_copy(update={"metrics": (entry,)}))
     assert verdict.outcome == "undecided"
-    assert verdict.reason == "ρ is not defined on these images."
+    assert verdict.reason == "ρ is not defined."
     assert verdict.estimates[0].effect is verdict.estimates[0].p_value is None
 
 
