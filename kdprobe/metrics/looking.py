@@ -63,12 +63,13 @@ class ConceptLook:
     def pictures(self) -> Sight:
         """The images themselves."""
         cut = self.scope.discarding
+        sampled = (cut.estimator, cut.units, cut.object) == ("paper", "cells", "mask")
         return sight(
             "pictures",
             images=self.scope.images,
             units=cut.units,
             grid=cut.grid,
-            object=cut.object,
+            object="sampled" if sampled else cut.object,
         )
 
     def at(self, checkpoint: Checkpoint) -> Sight:

@@ -98,3 +98,16 @@ def test_without_an_object_there_is_nothing_to_cover():
     tokens = Images(torch.randn(2, 5, 4), torch.zeros(2, dtype=torch.int64), ("a",), None)
     with pytest.raises(InputError, match=r"\(5, 4\) for discarding.object=centre; wanted Images"):
         look(tokens, "tokens", object="centre")
+
+
+def test_the_papers_masks_are_sampled_by_the_nearest_pixel():
+    objects = torch.zeros(1, 8, 8, dtype=torch.bool)
+    objects[0, 2, 4] = True  # the first pixel of cell (1, 2), and a quarter of it
+    objects[0, 5, 5] = True  # the last pixel of cell (2, 2)
+    pixels = torch.rand(1, 3, 8, 8)
+    data = Images(pixels, torch.zeros(1, dtype=torch.int64), ("a",), objects)
+    seen = pictures([], Stage(data, {}), units="cells", grid=4, object="sampled")
+    wanted = torch.zeros(4, 4)
+    wanted[1, 2] = 1
+    assert torch.equal(seen["coverage"].view(4, 4), wanted)
+    assert torch.equal(seen["object"].bool(), objects), "what is drawn is the mask itself"
