@@ -43,7 +43,7 @@ def pictures(
 
 
 def _coverage(on: Tensor, cut: Units, kind: str, grid: int) -> Tensor:
-    """(n, q) the object's share of every unit; of "sampled" cells 1 or 0, by one of their pixels."""
+    """(n, q) the object's share of every unit; of "sampled" cells 1 or 0, by one pixel."""
     values = on.to(torch.float32)
     if kind == "sampled" and on.dim() == 3:
         return interpolate(values[:, None], size=(grid, grid)).flatten(1)

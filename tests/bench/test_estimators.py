@@ -139,9 +139,9 @@ def test_rho_of_one_fixed_network(capsys: pytest.CaptureFixture[str]) -> None:
     def on(some: Images) -> Tensor:
         return (adaptive_avg_pool2d(some.objects.float(), GRID) >= 0.5).flatten(1)
 
-    def jacobian(seeds: Sequence[int], layer: str) -> float:
+    def jacobian(seeds: Sequence[int], layer: str, b: float = CUT.b) -> float:
         maps = [map_of(looks[seed], layer).flatten(1) for seed in seeds]
-        return rho(torch.stack(maps), on(images), CUT.b)
+        return rho(torch.stack(maps), on(images), b)
 
     def paper(layer: str) -> float:
         inside = features_of(network, layer, normalised=True)
@@ -157,9 +157,11 @@ def test_rho_of_one_fixed_network(capsys: pytest.CaptureFixture[str]) -> None:
     looks[-1] = look("jacobian", network, images, LAYERS, 0)
     with capsys.disabled():
         print(f"\nrho of one fixed network over {AGAIN} estimates at b = {CUT.b:g}")
+        print(f"  ({MANY} images; paper: {FEW})")
         for layer in LAYERS:
             common, fresh = jacobian([0, -1] * 7 + [0], layer), jacobian(range(AGAIN), layer)
-            told = f"common chance {common:.3f}, fresh {fresh:.3f} ({MANY} images)"
-            print(f"  {layer:8} jacobian: {told}; paper: {paper(layer):.3f} ({FEW} images)")
+            at_one = jacobian(range(AGAIN), layer, b=1.0)
+            told = f"common chance {common:.3f}, fresh {fresh:.3f}, at b = 1 {at_one:.3f}"
+            print(f"  {layer:8} jacobian: {told}; paper: {paper(layer):.3f}")
             assert common == 1
             assert fresh >= 0.95
