@@ -27,7 +27,10 @@ def provenance_of(planned: Plan, command: str) -> dict[str, str]:
             + ", ".join(f"{name} {_told(value)}" for name, value in cut.asked.items())
             + ("; normalised pixels" if cut.estimator == "paper" else "; pixels in [0, 1]")
         ),
-        "concept thresholds": f"b = {cut.b:g}; sweep {', '.join(f'{b:g}' for b in cut.thresholds)}",
+        "concept thresholds": (
+            f"b = {cut.b:g}; sweep {', '.join(f'{b:g}' for b in cut.thresholds)}; "
+            f"level {cut.level}; object {cut.object}"
+        ),
         "device": planned.device.type,
         "threads": str(torch.get_num_threads()),
         "versions": ", ".join(f"{name} {version(name)}" for name in versions),

@@ -8,7 +8,7 @@ from kdprobe.datasets.contract import Images
 from kdprobe.errors import InputError, UnknownName, UsageError
 from kdprobe.loading import build
 from kdprobe.metrics.contract import METRICS, Metric, must_be_like
-from kdprobe.metrics.scope import Discarding, Scope
+from kdprobe.metrics.scope import Discarding, Scope, must_be_read
 from kdprobe.registry import did_you_mean
 from kdprobe.study import Study
 from kdprobe.taps import find_taps, named_taps
@@ -67,6 +67,7 @@ def _discarding(request: Request) -> Discarding:
         must_be_like(f"discarding.{name}", value, known[name])
     if "sweep" in changes:
         changes["sweep"] = tuple(changes["sweep"])
+    must_be_read(changes)
     return Discarding(**changes)
 
 

@@ -242,7 +242,10 @@ def test_progress_counts_every_look(study, tmp_path):
 
 
 NO_TEACHER = "needs a teacher; this study has none"
-NO_MASKS = "needs object masks; data set 'digits' has none"
+NO_MASKS = (
+    "needs object masks; data set 'digits' has none; "
+    "--set discarding.object=centre takes the centre of every image for the object"
+)
 ONE = "needs at least two checkpoints at the same epochs in every run, found 1"
 ALONE = "needs a student or a baseline; this study has only a teacher"
 
@@ -307,13 +310,21 @@ def test_results_tell_how_they_came_about(study, undisturbed):
     [
         ({}, "jacobian: units cells, grid 8, lam 6, noise 0.00226, relu False, probes 4", "out)"),
         ({"relu": True}, "relu True, probes 4, noises 4, radius 0.5774, exact 64; pixels", "ReLU)"),
-        ({"estimator": "paper"}, "paper: units cells, grid 8, lam 6, restarts 2; norm", "ReLU)"),
+        (
+            {"estimator": "paper", "restarts": 4},
+            "paper: units cells, grid 8, lam 6, restarts 4; n",
+            "ReLU)",
+        ),
     ],
 )
 def test_the_estimator_and_its_settings_are_told(study, chosen, estimator, layer):
-    settings = {**FAST, "discarding": {**FAST["discarding"], **chosen}}
+    quick = {"grid": 8} if "estimator" in chosen else FAST["discarding"]
+    settings = {**FAST, "discarding": {**quick, **chosen}}
     told = provenance_of(plan(load_study(study), request(settings=settings), study / "s"), "")
     assert estimator in told["concept estimator"]
+    assert told["concept thresholds"] == (
+        "b = 0.2; sweep 0.2, 0.5, 1, 1.5, 2; level data; object mask"
+    )
     assert told["layers"].endswith(layer)
 
 

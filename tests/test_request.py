@@ -58,7 +58,8 @@ def test_the_centre_needs_no_masks(study):
     scope = scope_of(study, request, images(32, 32, masks=False))
     assert not scope.has_masks
     assert ConceptLook(scope, study).pictures
-    with pytest.raises(NotApplicable, match="needs object masks; data set 'digits' has none"):
+    told = r"needs object masks; data set 'digits' has none; --set discarding\.object=centre takes"
+    with pytest.raises(NotApplicable, match=told):
         ConceptLook(scope_of(study, Request(), images(32, 32, masks=False)), study)
 
 
@@ -83,6 +84,40 @@ def test_settings_become_those_of_concepts(study):
     cut = scope_of(study, Request(settings={"discarding": chosen}), images(32, 32)).discarding
     assert cut == Discarding(sweep=(0.5, 3), relu=True, estimator="fit", match="entropy", b=1)
     assert cut.thresholds == (0.5, 1.0, 3.0)
+
+
+@pytest.mark.parametrize(
+    ("estimator", "chosen", "readers"),
+    [
+        ("jacobian", {"match": "distortion"}, "only fit does"),
+        ("jacobian", {"match": "weight"}, "only fit does"),
+        ("jacobian", {"restarts": 2}, "only paper does"),
+        ("fit", {"probes": 8}, "only jacobian does"),
+        ("paper", {"relu": True}, "only jacobian and fit do"),
+        ("paper", {"noise": 0.1}, "only jacobian and fit do"),
+    ],
+)
+def test_a_setting_that_the_estimator_does_not_read_is_refused(study, estimator, chosen, readers):
+    request = Request(settings=with_estimator({"discarding": chosen}, estimator))
+    (name,) = chosen
+    told = rf"found discarding\.{name} with the estimator {estimator}, .*; {readers}: leave it out"
+    with pytest.raises(UsageError, match=told):
+        scope_of(study, request, images(32, 32))
+
+
+@pytest.mark.parametrize("estimator", ["jacobian", "fit", "paper"])
+def test_every_estimator_accepts_what_it_reads_and_what_all_share(study, estimator):
+    shared = {"estimator", "b", "sweep", "level", "object", "units", "grid", "lam"}
+    default = Discarding(estimator=estimator)
+    chosen = {name: getattr(default, name) for name in shared | {*default.asked}}
+    request = Request(settings={"discarding": chosen})
+    assert scope_of(study, request, images(32, 32)).discarding == default
+
+
+def test_every_setting_is_shared_or_read_by_some_estimator(study):
+    shared = {"estimator", "b", "sweep", "level", "object", "units", "grid", "lam"}
+    read = [Discarding(estimator=key).asked for key in ("jacobian", "fit", "paper")]
+    assert shared.union(*read) == set(Discarding.__dataclass_fields__)
 
 
 def test_an_estimator_that_is_named_is_one_more_setting():

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from PIL import Image
 from safetensors.torch import save_file
 from torch import nn
 
@@ -114,9 +115,12 @@ def test_tokens_are_units_and_planted_ones_are_concepts(study, tmp_path):
     }
 
 
-@pytest.mark.parametrize("estimator", ["jacobian", "fit", "paper"])
-def test_parts_of_sequences_are_units_for_every_estimator(study, tmp_path, estimator):
-    cut = {**SMALL["discarding"], "units": "parts", "steps": 40}
+@pytest.mark.parametrize(
+    ("estimator", "own"),
+    [("jacobian", {"probes": 16, "noises": 8}), ("fit", {"steps": 40}), ("paper", {})],
+)
+def test_parts_of_sequences_are_units_for_every_estimator(study, tmp_path, estimator, own):
+    cut = {"sweep": (0.2, 0.5), "level": "image", "units": "parts", **own}
     _, runs = concepts(
         study,
         tmp_path,
@@ -138,6 +142,9 @@ def test_cells_of_sequences_are_refused(study, tmp_path):
         concepts(study, tmp_path, settings={"discarding": cut}, metrics=("concepts",))
 
 
-def test_sequences_are_not_drawn(study, tmp_path):
+@pytest.mark.parametrize("what", [0, "picture.png"])
+def test_sequences_are_not_drawn(study, tmp_path, what):
+    if what:
+        Image.new("RGB", (TOKENS, WIDTH)).save(what := tmp_path / what)
     with pytest.raises(InputError, match="sequences; explain draws images"):
-        kdprobe.explain(study, [0], out=tmp_path / "a.png", allow_code=("test_sequences",))
+        kdprobe.explain(study, [what], out=tmp_path / "a.png", allow_code=("test_sequences",))

@@ -3,8 +3,9 @@
 kdprobe analyze STUDY --estimator fit --set discarding.b=1
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from kdprobe.errors import UsageError
 
@@ -101,17 +102,6 @@ class Discarding:
         told = ("units", "grid", "lam", *OWN[self.estimator])
         return {name: getattr(self, name) for name in told}
 
-    def must_read(self, chosen: Iterable[str]) -> None:
-        """Raise UsageError for a chosen setting that only other estimators read."""
-        for name in chosen:
-            readers = [key for key, own in OWN.items() if name in own]
-            if readers and self.estimator not in readers:
-                raise UsageError(
-                    f"found discarding.{name} with the estimator {self.estimator}, which does not "
-                    f"read it; only {' and '.join(readers)} {'do' if len(readers) > 1 else 'does'}:"
-                    f" leave it out, or choose --estimator {readers[0]}"
-                )
-
 
 @dataclass(frozen=True)
 class Scope:
@@ -126,3 +116,16 @@ class Scope:
     similarity_layers: Mapping[str, tuple[str, ...]]  # of each run: all its named taps
     seed: int = 0
     discarding: Discarding = Discarding()
+
+
+def must_be_read(chosen: Mapping[str, Any]) -> None:
+    """Raise UsageError for a chosen setting of concepts that only other estimators read."""
+    estimator = chosen.get("estimator", Discarding.estimator)
+    for name in chosen if estimator in OWN else ():
+        readers = [key for key, own in OWN.items() if name in own]
+        if readers and estimator not in readers:
+            raise UsageError(
+                f"found discarding.{name} with the estimator {estimator}, which does not read it; "
+                f"only {' and '.join(readers)} {'do' if len(readers) > 1 else 'does'}: leave it "
+                f"out, or choose --estimator {readers[0]}"
+            )
