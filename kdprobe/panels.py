@@ -164,7 +164,7 @@ class ConceptPicture(Frozen):
     """One image, its object, and the maps of several networks."""
 
     name: str
-    label: str
+    label: str  # its class; empty where that is unknown
     pixels: Bytes  # (h, w, 3) RGB
     object: Bytes  # (h, w) 255 on the object
     maps: tuple[ConceptMap, ...]

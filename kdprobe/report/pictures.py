@@ -84,8 +84,10 @@ def _kept(entry: ConceptMap) -> NDArray[np.float64]:
 def _plain(picture: ConceptPicture) -> Tile:
     pixels, outline = _enlarged(picture)
     _ink(pixels, outline, OBJECT_INK)
-    alt = f"Image {picture.name} of class {picture.label}; its object is outlined."
-    return _tile("image", "", f"class {picture.label}", alt, pixels, picture)
+    kind = f"class {picture.label}" if picture.label else ""
+    told = f" of {kind}" if kind else ""
+    told += "; its object is outlined" if outline.any() else ""
+    return _tile("image", "", kind, f"Image {picture.name}{told}.", pixels, picture)
 
 
 def _composite(picture: ConceptPicture, entry: ConceptMap, span: tuple[float, float]) -> Tile:
