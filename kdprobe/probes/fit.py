@@ -27,7 +27,7 @@ import torch
 from torch import Tensor
 
 from kdprobe.batches import in_batches
-from kdprobe.errors import InputError, UsageError
+from kdprobe.errors import UsageError
 from kdprobe.models.contract import Network
 from kdprobe.probes.contract import probe
 from kdprobe.probes.descent import (
@@ -35,7 +35,6 @@ from kdprobe.probes.descent import (
     WINDOW,
     WINDOWS,
     Descent,
-    Features,
     Match,
     Problem,
     chains_of,
@@ -44,11 +43,13 @@ from kdprobe.probes.descent import (
     nothing_seen,
 )
 from kdprobe.probes.folding import folded
-from kdprobe.probes.jacobian import PILOT, PILOT_POINTS, Eye, Looks, at_noise, pilot
+from kdprobe.probes.guards import GUARD, must_answer
+from kdprobe.probes.jacobian import PILOT, PILOT_POINTS, pilot
 from kdprobe.probes.lens import Lens
+from kdprobe.probes.slopes import Eye, Looks, at_noise, outputs_of
 from kdprobe.probes.units import Kind, units_of
 from kdprobe.study import Checkpoint
-from kdprobe.taps import Tap, find_taps, flat, watch
+from kdprobe.taps import Tap, find_taps
 
 FIT, START, CHANGE = 21, 22, 23  # purposes of chance
 
@@ -78,23 +79,23 @@ def fit(
     TARGET. A dead image has NaNs, 0 steps, and has not converged.
 
     Raises:
-        InputError: an output has no gradient by the image.
+        InputError: no slope leads from a layer back to the image, or the inputs have no such units.
         UsageError: too few steps, or noises that are no pairs.
     """
     _must_be_sound(steps, draws, match)
     images, network = lens.images, lens.network(subjects[0])
     owned = units_of(images, units, grid).to(lens.device)
     pixels, taps = images.pixels.to(lens.device), find_taps(network.body, layers)
+    rows = lens.rows(network, images)
+    see = partial(outputs_of, network, taps, relu)
+    must_answer(see, pixels[:1], noise, lens.generator(GUARD), rows)
     network = folded(network, taps, pixels)
     how = Looks(tuple(layers), PILOT, PILOT_POINTS, 3**-0.5, PILOT, lam, noise, relu)
-    for name, tap in taps.items():
-        _must_lead_back(name, partial(_features, network, name, tap, relu), pixels[:1])
-    rows = lens.rows(network, images)
 
     def part(some: slice) -> dict[str, Tensor]:
         x, mine = pixels[some], owned.take(some)
         found: dict[str, Tensor] = {}
-        see = partial(_all_features, network, taps, relu)
+        see = partial(outputs_of, network, taps, relu)
         small = noise * mine.spread((mine.sizes > 0).to(x))
         for name, (clean, change) in changes(see, x, small, rows, lens.generator(CHANGE)).items():
             features = partial(_features, network, name, taps[name], relu)
@@ -150,17 +151,7 @@ def warm_start(problem: Problem, eye: Eye, how: Looks, chance: torch.Generator) 
 
 def _features(network: Network, name: str, tap: Tap, relu: bool, pixels: Tensor) -> Tensor:
     """(n, d) what one layer puts out."""
-    return _all_features(network, {name: tap}, relu, pixels)[name]
-
-
-def _all_features(
-    network: Network, taps: Mapping[str, Tap], relu: bool, pixels: Tensor
-) -> dict[str, Tensor]:
-    """By layer (n, d), all from one pass."""
-    with watch(network.body, taps) as seen:
-        network(pixels)
-        found = {name: flat(seen[name]) for name in taps}
-    return {name: values.relu() if relu else values for name, values in found.items()}
+    return outputs_of(network, {name: tap}, relu, pixels)[name]
 
 
 def _must_be_sound(steps: int, draws: int, match: str) -> None:
@@ -175,14 +166,3 @@ def _must_be_sound(steps: int, draws: int, match: str) -> None:
     if match not in get_args(Match):
         wanted = ", ".join(get_args(Match))
         raise UsageError(f"found match {match!r} of the fit; wanted one of {wanted}")
-
-
-def _must_lead_back(name: str, features: Features, x: Tensor) -> None:
-    """Raise InputError when a layer's output has no gradient by the image."""
-    with torch.enable_grad():
-        found = features(x.clone().requires_grad_())
-    if not (found.requires_grad and found.is_floating_point()):
-        raise InputError(
-            f"found no gradient from layer {name!r} to the image (its output is detached, or of "
-            "whole numbers); wanted a differentiable layer: choose another with --layers"
-        )

@@ -18,7 +18,7 @@ Axes: n inputs, q units, d outputs of the layer, e noises, t steps, u restarts.
 """
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -26,8 +26,8 @@ from torch import Tensor, nn
 from torch.nn.functional import relu
 
 from kdprobe.batches import in_batches
-from kdprobe.errors import InputError
 from kdprobe.probes.contract import probe
+from kdprobe.probes.guards import GUARD, must_answer
 from kdprobe.probes.lens import Lens
 from kdprobe.probes.units import Kind, Units, units_of
 from kdprobe.study import Checkpoint
@@ -63,8 +63,6 @@ def paper(
         one, the target was never reached
     distortion/L (n,): normalised feature loss, without unit, at the kept step; NaN where dead
     """
-    if restarts < 1:
-        raise InputError(f"found restarts={restarts}; wanted 1 or more: leave it at 1")
     images, network = lens.images, lens.network(subjects[0])
     owners, taps = units_of(images, units, grid), find_taps(network.body, layers)
     rows = lens.rows(network, images)
@@ -84,10 +82,10 @@ def paper(
             found[f"groups/{name}"] = torch.stack([one["entropy"] for one in fits])
         return {name: value.cpu() for name, value in found.items()}
 
-    first = inputs(slice(0, 1))
-    for name, tap in taps.items():
-        noise = draw(lens.generator(CHANCE), first)[:rows]
-        must_answer(name, Layer(network.body, name, tap), first, noise)
+    def see(x: Tensor) -> dict[str, Tensor]:
+        return {name: Layer(network.body, name, tap)(x) for name, tap in taps.items()}
+
+    must_answer(see, inputs(slice(0, 1)), START, lens.generator(GUARD), rows)
     parts = in_batches(part, len(images), max(1, rows // NOISES))
     axis = {name: max(0, value.dim() - 2) for name, value in parts[0].items()}
     return {name: torch.cat([part[name] for part in parts], axis[name]) for name in parts[0]}
@@ -105,27 +103,8 @@ class Layer:
         """Normalised inputs (n, ...) -> (n, d), after a ReLU."""
         with watch(self.body, {self.name: self.tap}) as seen:
             self.body(x.clone())  # a first layer may work in place
-            return relu(flat(seen[self.name]).to(x.dtype))
-
-
-def must_answer(name: str, answer: Callable[[Tensor], Tensor], x: Tensor, noise: Tensor) -> None:
-    """Raise InputError where no slope leads from what `answer` puts out back to the input.
-
-    x (1, ...) is one input, noise (e, ...) small changes of it. An output that never changes is
-    no error: on this input it may be dead.
-    """
-    with torch.enable_grad():
-        scale = torch.full((), START, dtype=x.dtype, device=x.device, requires_grad=True)
-        change = (answer(x + scale * noise) - answer(x)).square().sum()
-    slope = None
-    if change.requires_grad:
-        (slope,) = torch.autograd.grad(change, scale, allow_unused=True)
-    if slope is None or bool((change > 0) & (slope == 0)):
-        raise InputError(
-            f"found no slope from layer {name!r} back to the image; wanted an output that changes "
-            "smoothly with it: choose a layer before any rounding, argmax or detach, see "
-            "'kdprobe inspect'"
-        )
+            found = flat(seen[self.name])
+            return relu(found.to(x.dtype)) if found.is_floating_point() else found
 
 
 def draw(chance: torch.Generator, x: Tensor) -> Tensor:

@@ -12,7 +12,7 @@ from kdprobe.datasets.contract import Images
 from kdprobe.errors import InputError, UsageError
 from kdprobe.probes.descent import HALF_LOG_2PIE, REACH, TARGET, Problem
 from kdprobe.probes.fit import fit, warm_start
-from kdprobe.probes.jacobian import Eye, Looks
+from kdprobe.probes.slopes import Eye, Looks
 from kdprobe.probes.units import units_of
 from kdprobe.taps import Tap
 
@@ -367,8 +367,8 @@ def test_all_layers_are_fitted_on_their_own_and_one_image_is_enough():
 @pytest.mark.parametrize(
     ("layer", "changes", "words"),
     [
-        ("0", {}, "found no gradient from layer 'parts.0'"),
-        ("1", {}, "found no gradient from layer 'parts.1'"),
+        ("0", {}, "found no slope from layer 'parts.0'"),
+        ("1", {}, "found no slope from layer 'parts.1'"),
     ],
 )
 def test_a_layer_that_cannot_be_fitted_is_named(layer, changes, words):

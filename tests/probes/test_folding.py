@@ -36,6 +36,13 @@ def plain(**norm) -> nn.Sequential:
     return nn.Sequential(*pair(**norm), nn.Flatten(), nn.Linear(256, 5))
 
 
+class Above(nn.Module):
+    """Whether an output is above 0."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x > 0
+
+
 def tapped(net: Network, names: list[str], x: Tensor) -> dict[str, Tensor]:
     taps = find_taps(net.body, names)
     with torch.no_grad(), watch(net.body, taps) as seen:
@@ -105,6 +112,15 @@ def test_bundled_networks_fold(name, arguments, taps):
     for tap, output in tapped(found, taps, x).items():
         off = (output - wanted[tap]).abs().max() / wanted[tap].abs().max()
         assert off < 1e-4
+
+
+def test_what_is_only_true_or_false_stays_so():
+    net = stirred(nn.Sequential(*plain()[:2], Above(), nn.Flatten()))
+    x = pixels()
+    found = lean(net, ["2"], x)
+    wanted = tapped(net, ["2"], x)["2"]
+    assert wanted.dtype == torch.bool
+    assert torch.equal(tapped(found, ["2"], x)["2"], wanted)
 
 
 def test_without_a_batch_norm_there_is_nothing_to_fold():
