@@ -15,6 +15,7 @@ from kdprobe.taps import find_taps, named_taps
 
 CONCEPT_LAYERS = 3  # by default: the last taps of a network
 MOST_SEEDS = 1 << 32
+PLAIN, PLAIN_WEIGHT = ("vgg", "alexnet"), 7.0  # the paper's lam for these families; else 6
 
 
 @dataclass(frozen=True)
@@ -78,7 +79,8 @@ def scope_of(study: Study, request: Request, images: Images) -> Scope:
         UsageError: a setting, layer, seed or number of images cannot be used.
         InputError: the networks have other classes than the data.
     """
-    classes, has_masks = images.classes, images.objects is not None
+    _must_be_sizes(request)
+    _must_share_classes(study, images)
     bodies = {run.id: build(run.last.network, request.allowed).body for run in study.runs}
     own = {name: tuple(named_taps(body)) for name, body in bodies.items()}
     shared = [tap for tap in own[study.runs[0].id] if all(tap in taps for taps in own.values())]
@@ -88,31 +90,53 @@ def scope_of(study: Study, request: Request, images: Images) -> Scope:
             find_taps(body, layers)
         except UnknownName as error:
             raise UnknownName(f"run {name!r}: {error}; every network needs the layers") from error
-    for run in study.runs:
-        if run.last.network.num_classes != len(classes):
-            raise InputError(
-                f"run {run.id!r} has {run.last.network.num_classes} classes, data set "
-                f"{study.data.name or study.data.factory!r} has {len(classes)}; analyse it on the "
-                "data that it was trained for"
-            )
-    if request.images < 1:
-        raise UsageError(f"found --images {request.images}; wanted at least 1")
-    if not 0 <= request.seed < MOST_SEEDS:
-        raise UsageError(f"found --seed {request.seed}; wanted 0 to {MOST_SEEDS - 1}")
+    chosen = request.settings.get("discarding", {})
+    cut = _weighted(_discarding(request), study, chosen)
     return Scope(
         layers=layers,
         images=request.images,
         available=len(images),
         dataset=study.data.name or study.data.factory,
-        classes=classes,
-        has_masks=has_masks,
+        classes=images.classes,
+        has_masks=images.objects is not None,
         similarity_layers={
             name: taps + tuple(layer for layer in request.layers if layer not in taps)
             for name, taps in own.items()
         },
         seed=request.seed,
-        discarding=_fitting(_discarding(request), images, request.settings.get("discarding", {})),
+        discarding=_fitting(cut, images, chosen),
     )
+
+
+def _must_be_sizes(request: Request) -> None:
+    """Raise UsageError for a number of images or a seed that cannot be used."""
+    if request.images < 1:
+        raise UsageError(f"found --images {request.images}; wanted at least 1")
+    if not 0 <= request.seed < MOST_SEEDS:
+        raise UsageError(f"found --seed {request.seed}; wanted 0 to {MOST_SEEDS - 1}")
+
+
+def _must_share_classes(study: Study, images: Images) -> None:
+    """Raise InputError when a network and the data have different numbers of classes."""
+    for run in study.runs:
+        if run.last.network.num_classes != len(images.classes):
+            raise InputError(
+                f"run {run.id!r} has {run.last.network.num_classes} classes, data set "
+                f"{study.data.name or study.data.factory!r} has {len(images.classes)}; analyse it "
+                "on the data that it was trained for"
+            )
+
+
+def _weighted(cut: Discarding, study: Study, chosen: Collection[str]) -> Discarding:
+    """With the paper's weight for networks without shortcuts, where its procedure is asked for.
+
+    Its counts depend on the weight; those of the other estimators do not.
+    """
+    learners = study.learners or study.runs
+    plain = all(run.last.network.name.startswith(PLAIN) for run in learners)
+    if cut.estimator == "paper" and plain and "lam" not in chosen:
+        return replace(cut, lam=PLAIN_WEIGHT)
+    return cut
 
 
 def _fitting(cut: Discarding, images: Images, chosen: Collection[str]) -> Discarding:

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from handmade import RUNS, write_study
+from handmade import NETWORK, RUNS, write_study
 
 from kdprobe.datasets.contract import Images
 from kdprobe.errors import NotApplicable, UnknownName, UsageError
@@ -137,3 +137,22 @@ def test_a_layer_that_one_network_lacks_names_the_run(study):
 def test_how_many_images_there_are_is_known(study):
     scope = scope_of(study, Request(images=99), images(32, 32))
     assert (scope.images, scope.available) == (99, 5)
+
+
+VGG = {"name": "vgg8", "num_classes": 10}
+
+
+@pytest.mark.parametrize(
+    ("estimator", "network", "chosen", "lam"),
+    [
+        ("paper", VGG, {}, 7.0),
+        ("paper", VGG, {"lam": 2.0}, 2.0),
+        ("paper", NETWORK, {}, 6.0),
+        ("fit", VGG, {}, 6.0),
+    ],
+)
+def test_the_papers_weight_is_that_of_its_family(tmp_path, estimator, network, chosen, lam):
+    entries = [{**entry, "network": network} for entry in RUNS]
+    study = load_study(write_study(tmp_path, entries))
+    request = Request(settings=with_estimator({"discarding": chosen}, estimator))
+    assert scope_of(study, request, images(32, 32)).discarding.lam == lam
