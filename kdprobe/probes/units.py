@@ -8,7 +8,8 @@ Axes: n inputs, p positions of an input, q units, r any leading axis.
 """
 
 from dataclasses import dataclass
-from typing import Literal
+from functools import cached_property
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -56,9 +57,7 @@ class Units:
             return interpolate(cells, size=self.positions).view(
                 *lead, len(self.members), 1, *self.positions
             )
-        padded = torch.cat([scale, torch.zeros_like(scale[..., :1])], dim=-1)
-        index = torch.where(self.members < 0, self.count, self.members)
-        values = padded.gather(-1, index.expand(*lead, *index.shape))
+        values: Tensor = _Given.apply(scale, self)  # type: ignore[no-untyped-call]  # as torch has it
         shape = (*lead, len(self.members))
         if len(self.positions) == 1:
             return values.view(*shape, *self.positions, 1)
@@ -74,9 +73,43 @@ class Units:
 
     def _summed(self, values: Tensor) -> Tensor:
         """(..., n, p) -> (..., n, q)."""
-        index = torch.where(self.members < 0, self.count, self.members)
-        sums = values.new_zeros(*values.shape[:-1], self.count + 1)
-        return sums.scatter_add(-1, index.expand(values.shape), values)[..., : self.count]
+        order, lengths = self._sorted
+        turned = values.gather(-1, order.expand(values.shape)).contiguous()
+        many = lengths.expand(*values.shape[:-1], -1).contiguous()
+        sums = torch.segment_reduce(turned, "sum", lengths=many, axis=values.dim() - 1)
+        return sums[..., : self.count]
+
+    def given(self, scale: Tensor) -> Tensor:
+        """(..., n, q) -> (..., n, p), 0 where a position is of no unit."""
+        padded = torch.cat([scale, torch.zeros_like(scale[..., :1])], dim=-1)
+        return padded.gather(-1, self._units.expand(*scale.shape[:-2], *self.members.shape))
+
+    @property
+    def _units(self) -> Tensor:
+        """(n, p) the unit of every position; q where it is of none."""
+        return torch.where(self.members < 0, self.count, self.members)
+
+    @cached_property
+    def _sorted(self) -> tuple[Tensor, Tensor]:
+        """(n, p) the positions unit by unit, and (n, q + 1) how many each has: a GPU adds them up
+        in this order, and always alike, as it does not by an index.
+        """
+        units, order = self._units.sort(dim=-1, stable=True)
+        edges = torch.arange(self.count + 2, device=units.device).expand(len(units), -1)
+        return order, torch.searchsorted(units, edges.contiguous()).diff(dim=-1)
+
+
+class _Given(torch.autograd.Function):
+    """`Units.given`, whose slopes are summed in a fixed order."""
+
+    @staticmethod
+    def forward(ctx: Any, scale: Tensor, units: Units) -> Tensor:
+        ctx.units = units
+        return units.given(scale)
+
+    @staticmethod
+    def backward(ctx: Any, slope: Tensor) -> tuple[Tensor, None]:
+        return ctx.units._summed(slope), None
 
 
 def units_of(images: Images, kind: Kind, grid: int) -> Units:

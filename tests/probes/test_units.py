@@ -58,6 +58,27 @@ def test_parts_share_a_scale_and_what_is_of_none_is_never_perturbed():
     assert spread[1, 0, 7, 0] == 0
 
 
+@pytest.mark.parametrize("lead", [(), (2,), (2, 4)])
+def test_sums_and_slopes_are_those_of_an_index(lead):
+    """Also where a unit is missing, and where a position is of none."""
+    chance = torch.Generator().manual_seed(0)
+    members = torch.randint(-1, 6, (3, 64), generator=chance)
+    members[members == 2] = 5
+    members[1, members[1] == 0] = 1
+    units = Units(members, (8, 8), 6)
+    index = torch.where(members < 0, 6, members).expand(*lead, 3, 64)
+    values = torch.rand(*lead, 3, 64, generator=chance)
+    wanted = torch.zeros(*lead, 3, 7).scatter_add(-1, index, values)[..., :6]
+    scale = torch.rand(*lead, 3, 6, generator=chance, requires_grad=True)
+    given = units.spread(scale)
+    padded = torch.cat([scale, torch.zeros(*lead, 3, 1)], -1)
+    assert torch.equal(given.flatten(-3), padded.gather(-1, index))
+    (slope,) = torch.autograd.grad((given.flatten(-3) * values).sum(), scale)
+    torch.testing.assert_close(slope, wanted)
+    counts = torch.stack([(members == unit).sum(1) for unit in range(6)], 1)
+    assert torch.equal(units.sizes, counts.float())
+
+
 def test_every_token_is_a_unit():
     units = units_of(sequences(), "tokens", 16)
     values = torch.rand(2, 3, 5, 4)
