@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from kdprobe.errors import UsageError
+from kdprobe.probes.contract import IMAGENET_SD
 
 CHOICES = {
     "estimator": ("jacobian", "fit", "paper"),
@@ -21,7 +22,6 @@ OWN = {  # what the probe of each estimator is told, besides what all are
     "fit": ("noise", "relu", "steps", "draws", "tolerance", "match"),
     "paper": ("restarts",),
 }
-IMAGENET_SD = 0.226  # of a pixel in [0, 1]: the mean over the channels of ImageNet
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ A probe is a function ``look(subjects, lens, **settings) -> {name: tensor}``. A 
 plain data, so it can be planned, sent to another process, and found again by its content.
 """
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -17,6 +18,9 @@ if TYPE_CHECKING:
 
     from kdprobe.probes.lens import Lens
 
+
+HALF_LOG_2PIE = 0.5 * math.log(2 * math.pi * math.e)  # entropy of a standard normal, nats
+IMAGENET_SD = 0.226  # of a pixel in [0, 1]: the mean over the channels of ImageNet
 
 Setting = str | bool | int | float | tuple[str, ...]
 

@@ -16,13 +16,13 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from kdprobe.probes.contract import HALF_LOG_2PIE, IMAGENET_SD
 from kdprobe.probes.units import Units
 
 Match = Literal["weight", "distortion", "entropy"]
-HALF_LOG_2PIE = 0.5 * math.log(2 * math.pi * math.e)
 # Mean entropy that match="entropy" holds, nats: the -2.8 of the source's released code is that of
-# normalised pixels, whose standard deviations (ImageNet) are 0.226 on average.
-TARGET = -2.8 + math.log(0.226)
+# normalised pixels.
+TARGET = -2.8 + math.log(IMAGENET_SD)
 WINDOW, WINDOWS = 20, 10  # steps in a window, where there are enough; windows in a round
 LATEST = 0.8  # of the windows are the tail
 CHAINS = 4  # where there are noises for so many

@@ -26,7 +26,7 @@ from torch import Tensor, nn
 from torch.nn.functional import relu
 
 from kdprobe.batches import in_batches
-from kdprobe.probes.contract import probe
+from kdprobe.probes.contract import HALF_LOG_2PIE, probe
 from kdprobe.probes.guards import GUARD, must_answer
 from kdprobe.probes.lens import Lens
 from kdprobe.probes.units import Kind, Units, units_of
@@ -38,7 +38,6 @@ START, LEAST, MOST = 0.01, 0.001, 1.0  # scale of the noise, in normalised input
 RATE = 1e-4  # step size
 STEPS, MORE = 60, 20  # for all; for those that are still below the target
 TARGET, HARDER = -2.8, 1.5  # mean entropy to end near, nats; lam is this much larger for MORE
-HALF_LOG_2PIE = 0.5 * math.log(2 * math.pi * math.e)
 CHANCE = 100  # purpose of the noises: restart i takes CHANCE + i
 
 

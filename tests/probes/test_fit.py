@@ -10,7 +10,8 @@ from torch import Tensor, nn
 
 from kdprobe.datasets.contract import Images
 from kdprobe.errors import InputError, UsageError
-from kdprobe.probes.descent import HALF_LOG_2PIE, REACH, TARGET, Problem
+from kdprobe.probes.contract import HALF_LOG_2PIE
+from kdprobe.probes.descent import REACH, TARGET, Problem
 from kdprobe.probes.fit import fit, warm_start
 from kdprobe.probes.slopes import Eye, Looks
 from kdprobe.probes.units import units_of
