@@ -46,7 +46,7 @@ class Discarding:
     radius: float = 3**-0.5  # jacobian: of that noise; 0 = the limit of small noise
     exact: int = 64  # jacobian at radius 0: up to so many outputs are differentiated one by one
     steps: int = 200  # fit: at most
-    draws: int = 8  # fit: noises a step
+    draws: int = 8  # fit: noises a step, shared by its independent chains
     tolerance: float = 0.2  # fit: nats between the halves of a converged tail, root mean square
     match: str = "weight"  # fit: equal lam, equal distortion, or equal mean entropy
     restarts: int = 3  # paper: independent estimates
@@ -58,7 +58,7 @@ class Discarding:
                     f"setting discarding.{name} is {getattr(self, name)!r}; "
                     f"wanted {', '.join(known)}"
                 )
-        for name, least in {"probes": 2, "noises": 4, "restarts": 2, "draws": 2}.items():
+        for name, least in {"probes": 2, "noises": 4, "restarts": 2}.items():
             if getattr(self, name) < least:
                 alone = "one pair" if least == 4 else "one"
                 raise UsageError(
@@ -75,10 +75,15 @@ class Discarding:
     def _fitting_probes(self) -> None:
         if self.radius < 0:
             raise UsageError(f"setting discarding.radius is {self.radius:g}; wanted 0 or more")
-        if self.noises % 2 or self.draws % 2:
+        if self.noises % 2:
             raise UsageError(
-                f"settings discarding.noises={self.noises} and discarding.draws={self.draws}: "
-                "wanted even numbers: noise is drawn in opposite pairs"
+                f"setting discarding.noises is {self.noises}; wanted an even number: noise is "
+                "drawn in opposite pairs"
+            )
+        if self.draws % 4:
+            raise UsageError(
+                f"setting discarding.draws is {self.draws}; wanted a multiple of 4: opposite pairs "
+                "of noises for each of at least two chains"
             )
         if self.radius > 0 and self.probes < self.noises:
             raise UsageError(

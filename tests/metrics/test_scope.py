@@ -14,10 +14,10 @@ from kdprobe.probes.contract import PROBES
     [
         ({"probes": 1}, r"discarding\.probes is 1; wanted at least 2: one alone does not show its"),
         ({"restarts": 1}, r"discarding\.restarts is 1; wanted at least 2: one alone"),
-        ({"draws": 1}, r"discarding\.draws is 1; wanted at least 2: one alone"),
+        ({"draws": 2}, r"discarding\.draws is 2; wanted a multiple of 4: opposite pairs"),
         ({"noises": 2}, r"discarding\.noises is 2; wanted at least 4: one pair alone does not"),
-        ({"noises": 7}, r"noises=7 and discarding\.draws=\d+: wanted even numbers: noise is drawn"),
-        ({"draws": 5}, r"discarding\.draws=5: wanted even numbers"),
+        ({"noises": 7}, r"discarding\.noises is 7; wanted an even number: noise is drawn"),
+        ({"draws": 6}, r"discarding\.draws is 6; wanted a multiple of 4"),
         ({"lam": 0.0}, r"discarding\.lam is 0; wanted above 0"),
         ({"noise": -1.0}, r"discarding\.noise is -1; wanted above 0"),
         ({"tolerance": 0.0}, r"discarding\.tolerance is 0; wanted above 0"),
