@@ -1,8 +1,8 @@
 """How true and how fast are the three estimators of concept entropies?  Against a long fit.
 
-Prints, for the demo's first student and each of its three layers: seconds an image, how many times
-faster than the paper's procedure, and the correlation with a long converged fit over cells; then
-what the paper's procedure makes of its own settings, and rho of one fixed network.
+Prints a table for each of three layers of the demo's first student: seconds an image, how many
+times faster than the paper's procedure, the correlation with a long converged fit over cells, how
+many concepts are found with other weights of the entropy, and rho of one fixed network.
 """
 
 from collections.abc import Mapping, Sequence
@@ -24,6 +24,7 @@ from kdprobe.probes.lens import Lens
 GRID, FEW, MANY, AGAIN = 16, 4, 32, 15
 WEIGHTS = (1.0, 3.0, LAM, 15.0)
 CUT = Discarding(grid=GRID)
+ONE_BY_ONE = "paper, one by one"
 
 
 class Bench(Lens):
@@ -53,6 +54,54 @@ def map_of(found: Mapping[str, Tensor], layer: str) -> Tensor:
     return found[f"entropy/{layer}"].double().view(-1, GRID, GRID)
 
 
+def official_maps(network: Network, images: Images, layer: str, lam: float = LAM) -> Tensor:
+    """(n, g, g) by the paper's procedure, one image after another."""
+    inside = features_of(network, layer, normalised=True)
+    maps = [
+        official(lambda x: inside(x).relu(), network.normalised(image[None]), GRID, lam)
+        for image in images.pixels
+    ]
+    return torch.stack(maps)
+
+
+def objects(images: Images) -> Tensor:
+    """(n, g, g) bool."""
+    return adaptive_avg_pool2d(images.objects.float(), GRID) >= 0.5
+
+
+def relevant(h: Tensor, on: Tensor) -> float:
+    """N_fg, mean of an image."""
+    level = torch.where(on, torch.nan, h).flatten(1).nanmean()
+    return float(((level - h > CUT.b) & on).sum()) / len(h)
+
+
+def counts(network: Network, images: Images, layer: str) -> dict[str, list[float]]:
+    """N_fg with every weight of the entropy, by the closed form and by the paper."""
+    on, found = objects(images), {"jacobian": [], ONE_BY_ONE: []}
+    for lam in WEIGHTS:
+        closed = look("jacobian", network, images, LAYERS, lam=lam)
+        torch.manual_seed(0)
+        theirs = official_maps(network, images, layer, lam)
+        found["jacobian"].append(relevant(map_of(closed, layer), on))
+        found[ONE_BY_ONE].append(relevant(theirs, on))
+    return found
+
+
+def stability(network: Network, few: Images, many: Images, layer: str) -> dict[str, list[float]]:
+    """rho of one fixed network, with fresh chance, at b and at 1 nat; and with common chance."""
+    closed = [map_of(look("jacobian", network, many, LAYERS, i), layer) for i in range(AGAIN)]
+    same = map_of(look("jacobian", network, many, LAYERS, 0), layer)
+    torch.manual_seed(0)
+    theirs = [official_maps(network, few, layer) for _ in range(AGAIN)]
+    found = {}
+    for name, maps, images in (("jacobian", closed, many), (ONE_BY_ONE, theirs, few)):
+        stacked, on = torch.stack(maps).flatten(2), objects(images).flatten(1)
+        found[name] = [rho(stacked, on, b) for b in (CUT.b, 1.0)]
+    common = torch.stack([closed[0], same]).flatten(2)
+    found["common"] = [rho(common, objects(many).flatten(1), CUT.b)]
+    return found
+
+
 @pytest.mark.bench
 @pytest.mark.parametrize("layer", LAYERS)
 def test_estimators_against_a_long_fit(layer: str, capsys: pytest.CaptureFixture[str]) -> None:
@@ -60,24 +109,13 @@ def test_estimators_against_a_long_fit(layer: str, capsys: pytest.CaptureFixture
     network = network_of(run)
     few, many = split.sample(FEW, seed=0), split.sample(MANY, seed=0)
     features = features_of(network, layer)
-    look("jacobian", network, few, LAYERS)
 
     def long(seed: int) -> Tensor:
         return converged(features, few.pixels, GRID, noise=CUT.noise, seed=seed)
 
     torch.manual_seed(0)
     truth, long_time = timed(lambda: long(1))
-    again = long(2)
-    inside = features_of(network, layer, normalised=True)
-    theirs, their_time = timed(
-        lambda: torch.stack(
-            [
-                official(lambda x: inside(x).relu(), network.normalised(image[None]), GRID)
-                for image in few.pixels
-            ]
-        )
-    )
-    rows = {"long converged fit": (long_time / FEW, again)}
+    rows = {"long converged fit": (long_time / FEW, long(2))}
     _, seconds = timed(lambda: look("jacobian", network, many, LAYERS), times=3)
     closed = map_of(look("jacobian", network, few, LAYERS), layer)
     rows["jacobian"] = (seconds / MANY / len(LAYERS), closed)  # of all layers in one look
@@ -85,83 +123,22 @@ def test_estimators_against_a_long_fit(layer: str, capsys: pytest.CaptureFixture
         found, seconds = timed(lambda name=estimator: look(name, network, few, [layer]))
         each = seconds / FEW / (CUT.restarts if estimator == "paper" else 1)
         rows[estimator] = (each, map_of(found, layer))
-    rows["paper, one by one"] = (their_time / FEW, theirs)
-    paper = their_time / FEW
+    theirs, seconds = timed(lambda: official_maps(network, few, layer))
+    rows[ONE_BY_ONE] = (seconds / FEW, theirs)
+    paper = rows[ONE_BY_ONE][0]
     agreed = {name: correlation(h, truth) for name, (_, h) in rows.items()}
+    counted, still = counts(network, few, layer), stability(network, few, many, layer)
     with capsys.disabled():
-        print(f"\n{layer}: seconds an image, times faster than paper, correlation with a long fit")
+        print(f"\n{layer:18}  s/image  x faster  corr.  N_fg, lam {WEIGHTS}  rho, b = 0.2 and 1")
         for name, (each, _) in rows.items():
-            print(f"  {name:20} {each:9.4f} {paper / each:9.1f} {agreed[name]:8.3f}")
+            number = " / ".join(f"{count:4.1f}" for count in counted.get(name, []))
+            floors = " / ".join(f"{ratio:.3f}" for ratio in still.get(name, []))
+            left = f"{name:18} {each:8.4f} {paper / each:9.1f} {agreed[name]:6.3f}"
+            print(f"{left}  {number:26} {floors}")
     assert agreed["jacobian"] >= 0.97
     assert agreed["fit"] >= (0.99 if layer != "logits" else 0.97)
     assert agreed["paper"] < agreed["jacobian"]
-
-
-@pytest.mark.bench
-def test_the_paper_depends_on_its_weight_and_the_closed_form_does_not(
-    capsys: pytest.CaptureFixture[str],
-) -> None:
-    run, split = demo()
-    network, few = network_of(run), split.sample(FEW, seed=0)
-    on = adaptive_avg_pool2d(few.objects.float(), GRID) >= 0.5
-    inside = features_of(network, "logits", normalised=True)
-
-    def counts(h: Tensor) -> tuple[float, float]:
-        level = torch.where(on, torch.nan, h).flatten(1).nanmean()
-        kept = level - h > CUT.b
-        return tuple(float((kept & side).sum()) / FEW for side in (on, ~on))
-
-    paper, closed = [], []
-    for lam in WEIGHTS:
-        torch.manual_seed(0)
-        maps = [
-            official(lambda x: inside(x).relu(), network.normalised(image[None]), GRID, lam)
-            for image in few.pixels
-        ]
-        paper.append(counts(torch.stack(maps)))
-        closed.append(counts(map_of(look("jacobian", network, few, LAYERS, lam=lam), "logits")))
-    with capsys.disabled():
-        print(f"\nlogits: concepts on / off the object at b = {CUT.b:g}, mean of {FEW} images")
-        for lam, theirs, ours in zip(WEIGHTS, paper, closed, strict=True):
-            told = " / ".join(f"{count:.1f}" for count in theirs)
-            print(f"  lam {lam:4g}: paper {told:12} jacobian {ours[0]:.1f} / {ours[1]:.1f}")
-    inner = [[count[0] for count in found] for found in (paper, closed)]
-    change = [max(found) / max(min(found), 0.1) for found in inner]
-    assert change[0] > 2 > 1.2 > change[1], "the object's concepts, over all weights"
-
-
-@pytest.mark.bench
-def test_rho_of_one_fixed_network(capsys: pytest.CaptureFixture[str]) -> None:
-    run, split = demo()
-    network = network_of(run)
-    images, few = split.sample(MANY, seed=0), split.sample(FEW, seed=0)
-
-    def on(some: Images) -> Tensor:
-        return (adaptive_avg_pool2d(some.objects.float(), GRID) >= 0.5).flatten(1)
-
-    def jacobian(seeds: Sequence[int], layer: str, b: float = CUT.b) -> float:
-        maps = [map_of(looks[seed], layer).flatten(1) for seed in seeds]
-        return rho(torch.stack(maps), on(images), b)
-
-    def paper(layer: str) -> float:
-        inside = features_of(network, layer, normalised=True)
-        torch.manual_seed(0)
-        maps = [
-            official(lambda x: inside(x).relu(), network.normalised(image[None]), GRID).flatten()
-            for _ in range(AGAIN)
-            for image in few.pixels
-        ]
-        return rho(torch.stack(maps).view(AGAIN, FEW, -1), on(few), CUT.b)
-
-    looks = {seed: look("jacobian", network, images, LAYERS, seed) for seed in range(AGAIN)}
-    looks[-1] = look("jacobian", network, images, LAYERS, 0)
-    with capsys.disabled():
-        print(f"\nrho of one fixed network over {AGAIN} estimates at b = {CUT.b:g}")
-        print(f"  ({MANY} images; paper: {FEW})")
-        for layer in LAYERS:
-            common, fresh = jacobian([0, -1] * 7 + [0], layer), jacobian(range(AGAIN), layer)
-            at_one = jacobian(range(AGAIN), layer, b=1.0)
-            told = f"common chance {common:.3f}, fresh {fresh:.3f}, at b = 1 {at_one:.3f}"
-            print(f"  {layer:8} jacobian: {told}; paper: {paper(layer):.3f}")
-            assert common == 1
-            assert fresh >= 0.95
+    change = {name: max(found) - min(found) for name, found in counted.items()}
+    assert change["jacobian"] < 2 < change[ONE_BY_ONE], "N_fg over all weights"
+    assert still["common"] == [1]
+    assert still["jacobian"][0] >= 0.95
