@@ -54,7 +54,7 @@ from kdprobe.taps import Tap, find_taps
 FIT, START, CHANGE = 21, 22, 23  # purposes of chance
 
 
-@probe("fit", version=2)
+@probe("fit", version=3)
 def fit(
     subjects: Sequence[Checkpoint],
     lens: Lens,

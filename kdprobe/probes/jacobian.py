@@ -46,7 +46,7 @@ REACH = 2.0  # nats beyond what was tried that are believed: what looks dead is 
 FLOOR = 1e-12  # of the mean energy: a unit that nothing depends on has a finite scale
 
 
-@probe("jacobian", version=3)
+@probe("jacobian", version=4)
 def jacobian(
     subjects: Sequence[Checkpoint],
     lens: Lens,

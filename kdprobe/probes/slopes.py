@@ -71,12 +71,12 @@ def at_input(
             width, own = output.shape[1], _branch(chance)
             if width <= exact:
                 signs = torch.eye(width)[:, None].expand(-1, len(x), -1)
-                groups = _squares(output, x, signs, eye.units, rows).sum(0, keepdim=True)
+                seen[name] = _energy(output, x, signs, eye.units, rows)[None]
             else:
                 signs = _signs((probes, 1, width), own).expand(-1, len(x), -1)
-                cells = _squares(output, x, signs, eye.units, rows)
-                groups = torch.stack([g.mean(0) for g in cells.tensor_split(_groups(probes))])
-            seen[name] = groups
+                parts = signs.tensor_split(_groups(probes))
+                found = [_energy(output, x, v, eye.units, rows) / len(v) for v in parts]
+                seen[name] = torch.stack(found)
     return seen
 
 
@@ -112,11 +112,11 @@ def at_noise(
                 each, width = probes // points, output.shape[1]
                 if width <= each:
                     signs = torch.eye(width)[:, None].expand(-1, len(x), -1)
-                    cells = _squares(output, x, signs, many, rows).sum(0)
+                    cells = _energy(output, x, signs, many, rows)
                 else:
                     signs = _signs((len(e), each, 1, width), drawn[name]).expand(-1, -1, n, -1)
                     turned = signs.transpose(0, 1).flatten(1, 2)  # (r, k n, d)
-                    cells = _squares(output, x, turned, many, rows).mean(0)
+                    cells = _energy(output, x, turned, many, rows) / each
                 found[name].append(cells.view(-1, 2, n, cells.shape[-1]).mean(1))
     return {name: _grouped(torch.cat(pieces)) for name, pieces in found.items()}
 
@@ -151,21 +151,26 @@ def _signs(shape: Sequence[int], chance: torch.Generator) -> Tensor:
     return torch.randint(0, 2, tuple(shape), generator=chance, dtype=torch.int8).mul_(2).sub_(1)
 
 
-def _squares(output: Tensor, x: Tensor, directions: Tensor, units: Units, rows: int) -> Tensor:
-    """(r, n, q) energies of v' J for directions (r, n, d): one backward pass each.
+def _energy(output: Tensor, x: Tensor, directions: Tensor, units: Units, rows: int) -> Tensor:
+    """(n, q) energy of v' J, summed over directions v (r, n, d): one backward pass each.
 
     A GPU takes as many of them in one vectorised pass as `rows` allows; on a CPU that costs copies
-    and gains nothing.
+    and gains nothing. Squares are added up before they are gathered into units.
     """
+    total = torch.zeros_like(x, requires_grad=False)
     if x.device.type != "cuda":
-        return torch.cat([_energies(output, x, v, units, False)[None] for v in directions])
-    several = torch.split(directions, max(1, rows // len(x)))
-    return torch.cat([_energies(output, x, some, units, True) for some in several])
+        for v in directions:
+            slope = _slope(output, x, v, False)
+            total.addcmul_(slope, slope)
+    else:
+        for some in torch.split(directions, max(1, rows // len(x))):
+            total += _slope(output, x, some, True).square().sum(0)
+    return units.gather(total[None])[0]
 
 
-def _energies(output: Tensor, x: Tensor, v: Tensor, units: Units, batched: bool) -> Tensor:
-    """(n, q) energies for v (n, d); batched, (r, n, q) for (r, n, d)."""
+def _slope(output: Tensor, x: Tensor, v: Tensor, batched: bool) -> Tensor:
+    """v' J (n, ...) for v (n, d); batched, (r, n, ...) for (r, n, d)."""
     (slope,) = torch.autograd.grad(
         output, x, v.to(output), retain_graph=True, is_grads_batched=batched
     )
-    return units.gather(slope.square()) if batched else units.gather(slope.square()[None])[0]
+    return slope

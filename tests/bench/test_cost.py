@@ -13,10 +13,8 @@ from torch.func import functional_call, stack_module_state, vmap
 from kdprobe.loading import load_network
 from kdprobe.manifest import DataEntry
 from kdprobe.metrics.scope import Discarding
-from kdprobe.probes.folding import folded
 from kdprobe.probes.jacobian import PILOT, jacobian
 from kdprobe.probes.lens import Lens
-from kdprobe.taps import find_taps, flat, watch
 
 IMAGES, ROWS = 64, 128
 CUT = Discarding()
@@ -35,48 +33,32 @@ def test_all_layers_and_checkpoints_against_their_backward_passes(
         for checkpoint in checkpoints:
             jacobian([checkpoint], lens, layers=LAYERS, **CUT.asked)
 
-    def backward() -> float:
-        """Seconds of all backward passes that `everything` makes, on the network that it uses."""
-        network = load_network(checkpoints[0])
-        taps = find_taps(network.body, LAYERS)
-        network = folded(network, taps, images.pixels)
-        x = images.pixels.repeat(ROWS // IMAGES, 1, 1, 1)
-        x = x.to(memory_format=torch.channels_last).requires_grad_()
-        with torch.enable_grad(), watch(network.body, taps) as seen:
-            network(x)
-            outputs = [flat(seen[layer]) for layer in LAYERS]
-        signs = [torch.ones_like(output) for output in outputs]
-
-        def each() -> None:
-            for output, sign in zip(outputs, signs, strict=True):
-                torch.autograd.grad(output, x, sign, retain_graph=True)
-
-        each()
-        passes = IMAGES * (2 * PILOT + CUT.probes) / ROWS * len(checkpoints)
-        return timed(each, times=9)[1] * passes
-
-    rows = _rows_of_backward_passes(monkeypatch, everything)
+    everything()
+    rows, alone, whole = _backward_passes(monkeypatch, everything)
     assert rows == IMAGES * (2 * PILOT + CUT.probes) * len(LAYERS) * len(checkpoints)
-    alone = backward()
-    _, whole = timed(everything, times=3)
-    alone = (alone + backward()) / 2  # before and after: the machine may change its pace
     with capsys.disabled():
         print(f"\n{len(LAYERS)} layers of {len(checkpoints)} checkpoints, {IMAGES} images")
         print(f"  whole ÷ backward passes alone: {whole / alone:.2f}")
 
 
-def _rows_of_backward_passes(monkeypatch: pytest.MonkeyPatch, work: Callable[[], object]) -> int:
-    """How many rows go through a backward pass, each for itself."""
-    rows, grad = [], torch.autograd.grad
+def _backward_passes(
+    monkeypatch: pytest.MonkeyPatch, work: Callable[[], object]
+) -> tuple[int, float, float]:
+    """How many rows go through a backward pass of `work`, each for itself; the seconds of these
+    passes; and those of all the work. Of one run, so that both meet the same machine.
+    """
+    rows, seconds, grad = [], [], torch.autograd.grad
 
     def counted(output: torch.Tensor, x: torch.Tensor, *rest: object, **more: object) -> object:
         rows.append(len(x))
-        return grad(output, x, *rest, **more)
+        found, spent = timed(lambda: grad(output, x, *rest, **more))
+        seconds.append(spent)
+        return found
 
     with monkeypatch.context() as patch:
         patch.setattr(torch.autograd, "grad", counted)
-        work()
-    return sum(rows)
+        _, whole = timed(work)
+    return sum(rows), sum(seconds), whole
 
 
 @pytest.mark.bench
