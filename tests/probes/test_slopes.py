@@ -4,7 +4,7 @@ import torch
 from stage import network, noise_images
 
 from kdprobe.models.contract import make_body
-from kdprobe.probes.slopes import Eye, _energies, _leaf, _signs
+from kdprobe.probes.slopes import Eye, _energy, _leaf, _signs, _slope
 from kdprobe.probes.units import units_of
 from kdprobe.taps import find_taps
 
@@ -17,7 +17,10 @@ def test_probes_at_once_are_probes_one_by_one():
     with torch.enable_grad():
         output = eye.outputs(x)["stage3"]
     signs = _signs((5, *output.shape), torch.Generator().manual_seed(1))
-    together = _energies(output, x, signs, eye.units, batched=True)
-    alone = torch.stack([_energies(output, x, v, eye.units, batched=False) for v in signs])
-    assert together.shape == (5, 2, 16)
-    torch.testing.assert_close(together, alone)
+    slopes = _slope(output, x, signs, batched=True)
+    alone = torch.stack([_slope(output, x, v, batched=False) for v in signs])
+    assert slopes.shape == (5, *x.shape)
+    torch.testing.assert_close(slopes, alone)
+    summed = _energy(output, x, signs, eye.units, rows=128)
+    assert summed.shape == (2, 16)
+    torch.testing.assert_close(summed, eye.units.gather(slopes.square()).sum(0))
