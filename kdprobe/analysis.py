@@ -7,7 +7,7 @@ conclude  the metrics reckon from the store, the claims judge the metrics
 """
 
 import logging
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -15,21 +15,23 @@ from typing import Any
 
 import torch
 
+from kdprobe.answering import (
+    Answer,
+    Question,
+    Sightings,
+    answer_to,
+    findings,
+    must_have_results,
+)
 from kdprobe.claims.contract import judge
 from kdprobe.device import choose_device
-from kdprobe.errors import InputError, NotApplicable
+from kdprobe.errors import NotApplicable
 from kdprobe.executors.contract import EXECUTORS, Task
-from kdprobe.executors.contract import perform as see
 from kdprobe.loading import build, code_digest
 from kdprobe.metrics.contract import (
     METRICS,
-    Array,
-    Inquiry,
     Metric,
-    Result,
-    Telling,
     as_values,
-    conclude,
 )
 from kdprobe.metrics.scope import Scope
 from kdprobe.probes.contract import Sight
@@ -41,19 +43,6 @@ from kdprobe.store import Store, digest_of
 from kdprobe.study import Run, Study
 
 log = logging.getLogger("kdprobe")
-
-KEPT_IN_MEMORY = 1 << 29  # bytes of what was read from the store
-
-
-@dataclass
-class Question:
-    """One metric on its way: not applicable from the start, or waiting for its sights."""
-
-    metric: Metric
-    settings: dict[str, Any]
-    inquiry: Inquiry[Result] | None
-    sights: list[Sight]
-    reason: str = ""
 
 
 @dataclass
@@ -120,51 +109,17 @@ def perform(planned: Plan, store: Store, done: Callable[[Task], None]) -> None:
 def concluded(planned: Plan, store: Store, provenance: Mapping[str, str]) -> Results:
     """Reckon and judge from a store that has everything; what is drawn is what is written."""
     seen = Sightings(planned.tasks, store)
-    answers = [(question, *_answer(question, seen)) for question in planned.questions]
-    reports = [_report(question, result, reason) for question, result, reason in answers]
+    answers = [answer_to(question, seen) for question in planned.questions]
+    must_have_results(answers)
+    reports = [_report(answer) for answer in answers]
     found = Results(
         kdprobe_version=version("kdprobe"),
         study=_summary(planned),
         metrics=tuple(sorted(reports, key=lambda report: METRICS[report.key].place)),
-        problems=(*planned.problems, *_findings(answers)),
+        problems=(*planned.problems, *findings(answers)),
         provenance=dict(provenance),
     ).settled()
     return found.model_copy(update={"verdicts": tuple(judge(found))}).settled()
-
-
-class Sightings(Mapping[Sight, Mapping[str, Array]]):
-    """What was seen, read from the store when it is asked for."""
-
-    def __init__(self, tasks: Mapping[Sight, Task], store: Store) -> None:
-        self._tasks, self._store = tasks, store
-        self._read: dict[Sight, Mapping[str, Array]] = {}  # the last ones that were asked for
-
-    def __getitem__(self, wanted: Sight) -> Mapping[str, Array]:
-        if wanted not in self._read:
-            task = self._tasks[wanted]
-            found = self._store.get(task.key)
-            if found is None:  # it was damaged, and the store has deleted it
-                log.warning("the store's entry of '%s' was damaged; looking again", wanted.title)
-                see(task)
-                found = self._store.get(task.key)
-            if found is None:
-                raise InputError(
-                    f"the store lost '{wanted.title}' while it was being read; "
-                    "run the same command again"
-                )
-            self._read[wanted] = found
-            while len(self._read) > 1 and self._size() > KEPT_IN_MEMORY:
-                self._read.pop(next(iter(self._read)))
-        return self._read[wanted]
-
-    def _size(self) -> int:
-        return sum(array.nbytes for found in self._read.values() for array in found.values())
-
-    def __iter__(self) -> Iterator[Sight]:
-        return iter(self._tasks)
-
-    def __len__(self) -> int:
-        return len(self._tasks)
 
 
 def _question(metric: Metric, settings: dict[str, Any], study: Study, scope: Scope) -> Question:
@@ -175,32 +130,8 @@ def _question(metric: Metric, settings: dict[str, Any], study: Study, scope: Sco
         return Question(metric, settings, None, [], answer.reason)
 
 
-Answer = tuple[Question, Result | None, str]
-
-
-def _answer(
-    question: Question, seen: Mapping[Sight, Mapping[str, Array]]
-) -> tuple[Result | None, str]:
-    """The result, or why there is none."""
-    if question.inquiry is None:
-        return None, question.reason
-    try:
-        return conclude(question.inquiry, seen), ""
-    except NotApplicable as answer:
-        return None, answer.reason
-
-
-def _findings(answers: Sequence[Answer]) -> list[Problem]:
-    found: list[Problem] = []
-    for question, result, _ in answers:
-        if isinstance(result, Telling):
-            title = question.metric.title
-            found += [Problem(subject=title, what=told) for told in result.findings()]
-    return found
-
-
-def _report(question: Question, result: Result | None, reason: str) -> MetricReport:
-    metric = question.metric
+def _report(answer: Answer) -> MetricReport:
+    metric, result = answer.question.metric, answer.result
     return MetricReport(
         key=metric.key,
         title=metric.title,
@@ -208,9 +139,9 @@ def _report(question: Question, result: Result | None, reason: str) -> MetricRep
         definition=metric.definition,
         source=metric.source,
         better=metric.better,
-        settings={name: _json(value) for name, value in question.settings.items()},
+        settings={name: _json(value) for name, value in answer.question.settings.items()},
         status="not applicable" if result is None else "measured",
-        reason=reason,
+        reason=answer.reason,
         values={} if result is None else as_values(result),
         panels=() if result is None else tuple(result.panels()),
     )

@@ -13,6 +13,7 @@ from typing import Any
 from kdprobe.analysis import Plan, concluded, perform, plan
 from kdprobe.executors.contract import Task
 from kdprobe.files import told, write_whole
+from kdprobe.passes import metered
 from kdprobe.provenance import provenance_of
 from kdprobe.report import write_report, write_tables
 from kdprobe.request import Request, with_estimator
@@ -105,15 +106,24 @@ def _carry_out(
     planned: Plan, store: Store, folder: Path, report: bool, progress: Progress
 ) -> Results:
     start = time.monotonic()
-    _see(planned, store, progress)
+    with metered() as passes:
+        _see(planned, store, progress)
     results = concluded(planned, store, provenance_of(planned, command_of(planned)))
     write_whole(folder / "results.json", results.to_json().encode())
     write_tables(results, folder)
     if report:
         progress(Step("writing the report", 1, 1))
         write_report(results, folder)
-    log.info("finished in %.1f s", time.monotonic() - start)
+    seconds = time.monotonic() - start
+    log.info("finished in %.1f s%s", seconds, _compared(seconds, passes.seconds))
     return results
+
+
+def _compared(seconds: float, passes: float) -> str:
+    """What the whole cost beside the networks' passes; nothing where the store had all of them."""
+    if passes == 0:
+        return ""
+    return f": {seconds / passes:.2f} × the {passes:.1f} s of forward and backward passes"
 
 
 def _see(planned: Plan, store: Store, progress: Progress) -> None:

@@ -40,3 +40,7 @@ class NotApplicable(Exception):
     def __init__(self, reason: str) -> None:
         super().__init__(reason)
         self.reason = reason
+
+
+class Refused(NotApplicable):
+    """A look could not be taken, although it was asked for: what rests on it is left out."""

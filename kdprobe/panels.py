@@ -119,8 +119,18 @@ class Heatmap(PanelBase):
     high: float | None = None
 
 
+class Track(Frozen):
+    """Points on a plane, joined in order: the way of a training, or one named place."""
+
+    name: str
+    x: tuple[float, ...]
+    y: tuple[float, ...]
+    labels: tuple[str, ...] = ()  # of the points, such as epochs
+    role: str = ""  # teacher, baseline, student or control: gives the colour
+
+
 class Surface(PanelBase):
-    """A scalar over a plane, drawn as filled contours."""
+    """A scalar over a plane, drawn as filled contours, and what lies on it."""
 
     kind: Literal["surface"] = "surface"
     x: tuple[float, ...]
@@ -129,6 +139,7 @@ class Surface(PanelBase):
     x_label: str = ""
     y_label: str = ""
     z_label: str = ""
+    tracks: tuple[Track, ...] = ()
 
 
 class Effect(Frozen):

@@ -43,6 +43,22 @@ class Store:
         """Keep `arrays` under `key`. Raises OutputError when the disk refuses."""
         whole = {name: np.asarray(array, order="C") for name, array in arrays.items()}
         write_whole(self._file(key), save(whole), shared=True)
+        with contextlib.suppress(OSError):
+            self._refusal(key).unlink(missing_ok=True)
+
+    def _refusal(self, key: str) -> Path:
+        return self._file(key).with_suffix(".refused")
+
+    def refuse(self, key: str, reason: str) -> None:
+        """Keep why there is no entry under `key`. The next analysis tries again."""
+        write_whole(self._refusal(key), reason.encode(), shared=True)
+
+    def refused(self, key: str) -> str:
+        """Why there is no entry under `key`; empty where nobody said."""
+        try:
+            return self._refusal(key).read_text(encoding="utf-8")
+        except (OSError, ValueError):
+            return ""
 
     def get(self, key: str) -> dict[str, NDArray[Any]] | None:
         """The arrays under `key`, or None where there is no readable entry.

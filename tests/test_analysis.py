@@ -14,7 +14,8 @@ import pytest
 import torch
 from handmade import FAST, PHOTODIGITS, RUNS, run, spoil, write_study
 
-from kdprobe.analysis import Sightings, plan
+from kdprobe.analysis import plan
+from kdprobe.answering import Sightings
 from kdprobe.api import Step, analyze, output_folder
 from kdprobe.errors import InputError, UnknownName, UsageError
 from kdprobe.provenance import provenance_of
@@ -219,14 +220,14 @@ def test_what_was_read_is_forgotten_by_its_size(study, undisturbed, monkeypatch)
     kept = Sightings(planned.tasks, store)
     sizes = [sum(array.nbytes for array in kept[sight].values()) for sight in planned.tasks]
     assert len(kept._read) == len(planned.tasks)
-    monkeypatch.setattr("kdprobe.analysis.KEPT_IN_MEMORY", 2 * max(sizes))
+    monkeypatch.setattr("kdprobe.answering.KEPT_IN_MEMORY", 2 * max(sizes))
     few = Sightings(planned.tasks, store)
     for sight in planned.tasks:
         assert few[sight].keys() == kept[sight].keys()
         assert next(reversed(few._read)) == sight
         assert few._size() <= 2 * max(sizes)
     assert 1 < len(few._read) < len(planned.tasks)
-    monkeypatch.setattr("kdprobe.analysis.KEPT_IN_MEMORY", 0)
+    monkeypatch.setattr("kdprobe.answering.KEPT_IN_MEMORY", 0)
     last = list(planned.tasks)[-1]
     assert few[next(iter(planned.tasks))] is not None
     assert few[last] is few[last]

@@ -12,13 +12,13 @@ import pytest
 HOUSE = Path(__file__).parents[1] / "kdprobe"
 FLOORS = (
     {"errors", "panels", "restore", "files", "pairing", "manifest"},
-    {"registry", "results", "taps", "device", "batches", "store"},
+    {"registry", "results", "taps", "device", "batches", "store", "passes"},
     {"formats", "models", "datasets"},
     {"study", "loading", "soundness"},
     {"probes", "train", "stats"},
     {"metrics", "claims"},
     {"executors"},
-    {"request", "analysis", "provenance"},
+    {"request", "analysis", "answering", "provenance"},
     {"report"},
     {"api", "explaining", "commands", "cli", "__init__"},
 )

@@ -6,6 +6,7 @@ executor needs no result back, may lose a worker and send the task again, and ha
 but the store's folder.
 """
 
+import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,11 +15,14 @@ from typing import Protocol
 import torch
 
 from kdprobe.device import repeatable
+from kdprobe.errors import InputError
 from kdprobe.manifest import DataEntry
 from kdprobe.probes.contract import Sight, look_at
 from kdprobe.probes.lens import Lens
 from kdprobe.registry import Catalogue
 from kdprobe.store import Store
+
+log = logging.getLogger("kdprobe")
 
 
 @dataclass(frozen=True)
@@ -35,14 +39,22 @@ class Task:
 
 
 def perform(task: Task) -> None:
-    """See what `task` asks for and keep it; nothing to do when the store has it."""
+    """See what `task` asks for and keep it; nothing to do when the store has it.
+
+    A look that cannot be taken leaves its reason in the store: the others go on.
+    """
     store = Store(task.store)
     if task.key in store:
         return
     device = torch.device(task.device)
     lens = Lens(device, task.data, task.sight.images, task.seed, task.allowed)
-    with repeatable():
-        seen = look_at(task.sight, lens)
+    try:
+        with repeatable():
+            seen = look_at(task.sight, lens)
+    except InputError as error:
+        log.warning("left out '%s': %s", task.sight.title, error)
+        store.refuse(task.key, str(error))
+        return
     store.put(task.key, {name: tensor.detach().cpu().numpy() for name, tensor in seen.items()})
 
 

@@ -22,7 +22,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from pydantic import JsonValue
 
-from kdprobe.errors import NotApplicable, UsageError
+from kdprobe.errors import NotApplicable, Refused, UsageError
 from kdprobe.panels import Panel, Series
 from kdprobe.probes.contract import Sight
 from kdprobe.registry import Catalogue, did_you_mean
@@ -44,6 +44,13 @@ class Telling(Protocol):
     """A result that may have something to say on the first screen."""
 
     def findings(self) -> list[str]: ...
+
+
+@runtime_checkable
+class Lacking(Protocol):
+    """A result that may be incomplete: what could not be measured, and why, one sentence each."""
+
+    def lacking(self) -> Sequence[str]: ...
 
 
 R_co = TypeVar("R_co", bound=Result, covariant=True)
@@ -171,6 +178,28 @@ def _plain(value: Any) -> Any:
     if isinstance(value, float) and not np.isfinite(value):
         return None
     return value
+
+
+K = TypeVar("K")
+
+
+def answered(
+    seen: Seen, asked: Mapping[K, Sight]
+) -> tuple[dict[K, Mapping[str, Array]], list[str]]:
+    """What was seen of `asked`, and why the rest was not.
+
+    Raises:
+        Refused: nothing was.
+    """
+    found, reasons = {}, []
+    for key, wanted in asked.items():
+        try:
+            found[key] = seen[wanted]
+        except Refused as answer:
+            reasons.append(answer.reason)
+    if not found:
+        raise Refused(reasons[0])
+    return found, list(dict.fromkeys(reasons))
 
 
 Roles = Mapping[str, tuple[str, str]]  # run -> (arm, role)

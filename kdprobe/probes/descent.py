@@ -16,6 +16,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from kdprobe.passes import passing
 from kdprobe.probes.contract import HALF_LOG_2PIE, IMAGENET_SD
 from kdprobe.probes.units import Units
 
@@ -132,7 +133,8 @@ class Descent:
         problem, here = self.problem, self.log_s
         with torch.enable_grad():
             loss = problem.distortion(here.requires_grad_(), e)
-            (slope,) = torch.autograd.grad(loss.sum(), here)
+            with passing():
+                (slope,) = torch.autograd.grad(loss.sum(), here)
         here, loss = here.detach(), loss.detach()
         balance = slope.sum(1)  # the weight that leaves the mean of log s alone
         weight = torch.full_like(loss, problem.lam) if problem.match == "weight" else balance

@@ -26,6 +26,7 @@ from torch import Tensor, nn
 from torch.nn.functional import relu
 
 from kdprobe.batches import in_batches
+from kdprobe.passes import passing
 from kdprobe.probes.contract import HALF_LOG_2PIE, probe
 from kdprobe.probes.guards import GUARD, must_answer
 from kdprobe.probes.lens import Lens
@@ -101,7 +102,8 @@ class Layer:
     def __call__(self, x: Tensor) -> Tensor:
         """Normalised inputs (n, ...) -> (n, d), after a ReLU."""
         with watch(self.body, {self.name: self.tap}) as seen:
-            self.body(x.clone())  # a first layer may work in place
+            with passing():
+                self.body(x.clone())  # a first layer may work in place
             found = flat(seen[self.name])
             return relu(found.to(x.dtype)) if found.is_floating_point() else found
 
@@ -139,7 +141,8 @@ class Task:
             leaf = s.clone().requires_grad_()
             with torch.enable_grad():
                 piece = self.change(self.units.spread(leaf), some) / (NOISES * self.d2)
-                (slope,) = torch.autograd.grad(piece.sum(), leaf)
+                with passing():
+                    (slope,) = torch.autograd.grad(piece.sum(), leaf)
             loss, gradient = loss + piece.detach(), gradient + slope
         return loss, gradient
 

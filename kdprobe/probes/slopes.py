@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from kdprobe.models.contract import Network
+from kdprobe.passes import passing
 from kdprobe.probes.units import Units
 from kdprobe.taps import Tap, flat, watch
 
@@ -170,7 +171,8 @@ def _energy(output: Tensor, x: Tensor, directions: Tensor, units: Units, rows: i
 
 def _slope(output: Tensor, x: Tensor, v: Tensor, batched: bool) -> Tensor:
     """v' J (n, ...) for v (n, d); batched, (r, n, ...) for (r, n, d)."""
-    (slope,) = torch.autograd.grad(
-        output, x, v.to(output), retain_graph=True, is_grads_batched=batched
-    )
+    with passing():
+        (slope,) = torch.autograd.grad(
+            output, x, v.to(output), retain_graph=True, is_grads_batched=batched
+        )
     return slope

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from importlib.resources import files
 from typing import Any
 
-from kdprobe.panels import Forest, Heatmap, Lines, Panel, Series, Surface
+from kdprobe.panels import Forest, Heatmap, Lines, Panel, Series, Surface, Track
 from kdprobe.report.colours import Colours, first_dash
 
 Figure = dict[str, Any]
@@ -25,15 +25,14 @@ def plotly_source() -> str:
 
 def figure(panel: Panel, colours: Colours) -> Figure | None:
     """The plotly figure of `panel`, or None when the page shows that kind without plotly."""
-    if isinstance(panel, Lines):
-        return _lines(panel, colours)
-    drawers: dict[type, Callable[[Any], Figure]] = {
+    drawers: dict[type, Callable[[Any, Colours], Figure]] = {
+        Lines: _lines,
         Heatmap: _heatmap,
         Surface: _surface,
         Forest: _forest,
     }
     draw = drawers.get(type(panel))
-    return draw(panel) if draw else None
+    return draw(panel, colours) if draw else None
 
 
 def _lines(panel: Lines, colours: Colours) -> Figure:
@@ -83,7 +82,7 @@ def _line(series: Series, colour: str, style: int) -> Figure:
     }
 
 
-def _heatmap(panel: Heatmap) -> Figure:
+def _heatmap(panel: Heatmap, colours: Colours) -> Figure:
     cells = len(panel.rows) * len(panel.columns)
     known = [value for row in panel.values for value in row if value is not None]
     small = all(abs(value) < 10 for value in known)
@@ -111,7 +110,7 @@ def _heatmap(panel: Heatmap) -> Figure:
     return {"data": [trace], "layout": layout, "height": max(240, 120 + 34 * len(panel.rows))}
 
 
-def _surface(panel: Surface) -> Figure:
+def _surface(panel: Surface, colours: Colours) -> Figure:
     trace = {
         "type": "contour",
         "x": list(panel.x),
@@ -127,11 +126,31 @@ def _surface(panel: Surface) -> Figure:
         },
         "hovertemplate": "%{x:.3~g}, %{y:.3~g}: %{z:.4~g}<extra></extra>",
     }
+    tracks = [_track(panel.tracks[i], colours, i) for i in range(len(panel.tracks))]
     layout = _axes(panel.x_label, panel.y_label)
-    return {"data": [trace], "layout": layout, "height": 340}
+    return {"data": [trace, *tracks], "layout": layout, "height": 340}
 
 
-def _forest(panel: Forest) -> Figure:
+def _track(track: Track, colours: Colours, place: int) -> Figure:
+    colour = f"var(--{colours.of(track.role, track.name, place)})"
+    last = [""] * (len(track.x) - 1) + [_inert(_short(track.name))]
+    return {
+        "type": "scatter",
+        "name": _inert(track.name),
+        "x": list(track.x),
+        "y": list(track.y),
+        "text": last,
+        "customdata": [_inert(label) for label in track.labels] or [""] * len(track.x),
+        "textposition": "top center",
+        "mode": "lines+markers+text",
+        "line": {"color": colour, "width": 2.2},
+        "marker": {"color": colour, "size": 7, "symbol": MARKS[place % len(MARKS)]},
+        "hovertemplate": "%{customdata}<extra>" + _inert(_short(track.name)) + "</extra>",
+        "showlegend": False,
+    }
+
+
+def _forest(panel: Forest, colours: Colours) -> Figure:
     traces = []
     for place, effect in enumerate(panel.effects):
         if effect.value is None:

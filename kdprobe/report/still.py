@@ -204,6 +204,16 @@ def _surface(axes: Axes, panel: Surface, colours: Colours) -> None:
         lines.set_linestyle("solid")
         bar = axes.figure.colorbar(filled, ax=axes, aspect=24, pad=0.02, label=panel.z_label)
         bar.outline.set_visible(False)
+    for place, track in enumerate(panel.tracks):
+        ink = PRINT[colours.of(track.role, track.name, place)]
+        axes.plot(track.x, track.y, color=ink, marker=MARKS[place % len(MARKS)], markersize=3.5)
+        axes.annotate(
+            _labelled(track.name),
+            (track.x[-1], track.y[-1]),
+            xytext=(3, 3),
+            textcoords="offset points",
+            fontsize=6.5,
+        )
     axes.set(xlabel=panel.x_label, ylabel=panel.y_label)
 
 
