@@ -38,7 +38,7 @@ from kdprobe.probes.contract import Sight
 from kdprobe.probes.lens import test_images
 from kdprobe.request import Request, chosen_metrics, scope_of
 from kdprobe.results import MetricReport, Problem, Results, RunSummary, StudySummary
-from kdprobe.soundness import check
+from kdprobe.soundness import check, of_these_classes
 from kdprobe.store import Store, digest_of
 from kdprobe.study import Run, Study
 
@@ -81,6 +81,8 @@ def plan(study: Study, request: Request, store: Path) -> Plan:
     EXECUTORS[request.executor]
     sound, problems = check(study, request.allowed)
     images = test_images(sound.data, request.allowed)
+    sound, others = of_these_classes(sound, images.classes)
+    problems = (*problems, *others)
     scope = scope_of(sound, request, images)
     questions = [_question(metric, settings, sound, scope) for metric, settings in chosen]
     digest = digest_of([images.digest(), request.seed])

@@ -33,6 +33,7 @@ class NetworkEntry(Entry):
     name: str = ""
     factory: str = ""
     num_classes: int = Field(gt=0)
+    classes: tuple[str, ...] = ()  # names of its outputs in order; default: as the data's
     arguments: dict[str, JsonValue] = Field(default_factory=dict)
     mean: tuple[float, ...] = (0.0, 0.0, 0.0)  # of the pixels in [0, 1], as in training
     std: tuple[float, ...] = (1.0, 1.0, 1.0)
@@ -47,6 +48,12 @@ class NetworkEntry(Entry):
     def _colours(self) -> "NetworkEntry":
         if not {len(self.mean), len(self.std)} <= {1, 3} or min(self.std) <= 0:
             raise ValueError("give mean and std of one or of three channels, std above 0")
+        return self
+
+    @model_validator(mode="after")
+    def _named_classes(self) -> "NetworkEntry":
+        if self.classes and len(set(self.classes)) != self.num_classes:
+            raise ValueError("give each of the num_classes classes one name of its own, or none")
         return self
 
     @property

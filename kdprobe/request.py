@@ -5,7 +5,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from kdprobe.datasets.contract import Images
-from kdprobe.errors import InputError, UnknownName, UsageError
+from kdprobe.errors import UnknownName, UsageError
 from kdprobe.loading import build
 from kdprobe.metrics.contract import METRICS, Metric, must_be_like
 from kdprobe.metrics.scope import Discarding, Scope, must_be_read
@@ -77,10 +77,8 @@ def scope_of(study: Study, request: Request, images: Images) -> Scope:
 
     Raises:
         UsageError: a setting, layer, seed or number of images cannot be used.
-        InputError: the networks have other classes than the data.
     """
     _must_be_sizes(request)
-    _must_share_classes(study, images)
     bodies = {run.id: build(run.last.network, request.allowed).body for run in study.runs}
     own = {name: tuple(named_taps(body)) for name, body in bodies.items()}
     shared = [tap for tap in own[study.runs[0].id] if all(tap in taps for taps in own.values())]
@@ -114,17 +112,6 @@ def _must_be_sizes(request: Request) -> None:
         raise UsageError(f"found --images {request.images}; wanted at least 1")
     if not 0 <= request.seed < MOST_SEEDS:
         raise UsageError(f"found --seed {request.seed}; wanted 0 to {MOST_SEEDS - 1}")
-
-
-def _must_share_classes(study: Study, images: Images) -> None:
-    """Raise InputError when a network and the data have different numbers of classes."""
-    for run in study.runs:
-        if run.last.network.num_classes != len(images.classes):
-            raise InputError(
-                f"run {run.id!r} has {run.last.network.num_classes} classes, data set "
-                f"{study.data.name or study.data.factory!r} has {len(images.classes)}; analyse it "
-                "on the data that it was trained for"
-            )
 
 
 def _weighted(cut: Discarding, study: Study, chosen: Collection[str]) -> Discarding:

@@ -1,6 +1,6 @@
 """Is the study sound?  Every checkpoint is read once, before anything is computed."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 
 import torch
@@ -8,8 +8,11 @@ import torch
 from kdprobe.errors import InputError
 from kdprobe.formats.contract import read_weights
 from kdprobe.loading import BrokenWeights, load_network
+from kdprobe.manifest import NetworkEntry
 from kdprobe.results import Problem
 from kdprobe.study import Run, Study
+
+REMEDY = "analyse it on the data that it was trained for, or correct its entry in the manifest"
 
 
 def check(study: Study, allowed: Collection[str]) -> tuple[Study, tuple[Problem, ...]]:
@@ -43,6 +46,32 @@ def check(study: Study, allowed: Collection[str]) -> tuple[Study, tuple[Problem,
         raise InputError(f"no checkpoint of study {study.name!r} holds finite weights; train again")
     found = replace(study, runs=tuple(runs))
     return found, (*problems, *remarks(found))
+
+
+def of_these_classes(study: Study, classes: Sequence[str]) -> tuple[Study, tuple[Problem, ...]]:
+    """Leave out runs that answer with other classes than the data's `classes`, and name them.
+
+    Raises:
+        InputError: all of them do.
+    """
+    faults = {run.id: _unlike(run.last.network, classes) for run in study.runs}
+    problems = tuple(
+        Problem(subject=run, what=f"{what}; it is left out: {REMEDY}", left_out=True)
+        for run, what in faults.items()
+        if what
+    )
+    kept = tuple(run for run in study.runs if not faults[run.id])
+    if not kept:
+        raise InputError(f"run {study.runs[0].id!r} {faults[study.runs[0].id]}; {REMEDY}")
+    return replace(study, runs=kept), problems
+
+
+def _unlike(network: NetworkEntry, classes: Sequence[str]) -> str:
+    """How the classes of `network` differ from the data's; empty where they do not."""
+    if network.num_classes != len(classes):
+        return f"has {network.num_classes} classes, the data set has {len(classes)}"
+    strange = sorted(set(network.classes) - set(classes))
+    return f"names a class {strange[0]!r} that the data set does not have" if strange else ""
 
 
 def remarks(study: Study) -> list[Problem]:

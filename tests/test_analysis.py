@@ -8,16 +8,19 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
-from handmade import FAST, PHOTODIGITS, RUNS, run, spoil, write_study
+from handmade import FAST, NETWORK, PHOTODIGITS, RUNS, run, spoil, write_study
 
 from kdprobe.analysis import plan
 from kdprobe.answering import Sightings
 from kdprobe.api import Step, analyze, output_folder
 from kdprobe.errors import InputError, UnknownName, UsageError
+from kdprobe.probes.contract import PROBES, look_at, sight
+from kdprobe.probes.lens import Lens
 from kdprobe.provenance import provenance_of
 from kdprobe.request import Request
 from kdprobe.results import Results, read_results
@@ -222,9 +225,9 @@ def test_what_was_read_is_forgotten_by_its_size(study, undisturbed, monkeypatch)
     assert len(kept._read) == len(planned.tasks)
     monkeypatch.setattr("kdprobe.answering.KEPT_IN_MEMORY", 2 * max(sizes))
     few = Sightings(planned.tasks, store)
-    for sight in planned.tasks:
-        assert few[sight].keys() == kept[sight].keys()
-        assert next(reversed(few._read)) == sight
+    for one in planned.tasks:
+        assert few[one].keys() == kept[one].keys()
+        assert next(reversed(few._read)) == one
         assert few._size() <= 2 * max(sizes)
     assert 1 < len(few._read) < len(planned.tasks)
     monkeypatch.setattr("kdprobe.answering.KEPT_IN_MEMORY", 0)
@@ -376,8 +379,71 @@ def test_what_cannot_be_asked(study, changes, error, message):
 def test_networks_of_other_classes_than_the_data(tmp_path):
     network = {"name": "resnet8", "num_classes": 7, "arguments": {"width": 2}}
     folder = write_study(tmp_path, [run("s", network=network)])
-    with pytest.raises(InputError, match="run 's' has 7 classes, data set 'digits' has 10; analys"):
+    with pytest.raises(InputError, match="run 's' has 7 classes, the data set has 10; analyse it"):
         plan(load_study(folder), request(), tmp_path / "store")
+    strange = {**NETWORK, "classes": [*"abcdefghij"]}
+    folder = write_study(tmp_path, [run("t", "teacher", network=strange), *RUNS[1:]])
+    planned = plan(load_study(folder), request(), tmp_path / "store")
+    assert [r.id for r in planned.study.runs] == ["b", "s"]
+    (problem,) = (p for p in planned.problems if p.left_out)
+    assert problem.subject == "t"
+    assert "names a class 'a' that the data set does not have; it is left out" in problem.what
+
+
+def test_a_network_with_its_own_order_of_classes_answers_as_the_data_does(tmp_path):
+    mixed = [*"9876543210"]
+    runs = [*RUNS, run("m", seed=1, network={**NETWORK, "classes": mixed})]
+    folder = write_study(tmp_path / "study", runs, epochs=(1,))
+    (folder / "m" / "epoch-0001.safetensors").write_bytes(
+        (folder / "s" / "epoch-0001.safetensors").read_bytes()
+    )
+    lens = Lens(torch.device("cpu"), load_study(folder).data, 8, 0)
+    s, m = (sight("outputs", r.last, images=8) for r in load_study(folder).runs[2:])
+    plain, turned = (look_at(one, lens)["logits"] for one in (s, m))
+    assert torch.equal(turned, plain.flip(1))
+    with pytest.raises(InputError, match="one name of its own"):
+        load_study(write_study(tmp_path / "x", [run("s", network={**NETWORK, "classes": ["0"]})]))
+
+
+def refuse(monkeypatch, *runs: str) -> None:
+    """Looks at the outputs of `runs` are refused."""
+    real = PROBES["outputs"].look
+
+    def look(subjects, lens, **settings):
+        if subjects[0].run in runs:
+            raise InputError("found fog; wanted light; wait for the morning")
+        return real(subjects, lens, **settings)
+
+    monkeypatch.setitem(PROBES._entries, "outputs", replace(PROBES["outputs"], look=look))
+
+
+def test_what_cannot_be_seen_is_left_out_and_the_rest_goes_on(study, tmp_path, monkeypatch):
+    refuse(monkeypatch, "s")
+    asked = ("accuracy", "landscape")
+    results = analyze(study, out=tmp_path, metrics=asked, device="cpu", settings=FAST, report=False)
+    assert results.metric("landscape").status == "measured"
+    left = [problem for problem in results.problems if problem.left_out]
+    assert all("found fog; wanted light; wait for the morning" in p.what for p in left)
+    assert len(left) == 1
+    again = analyze(study, out=tmp_path, metrics=asked, device="cpu", settings=FAST, report=False)
+    assert again == results
+
+
+def test_what_was_refused_is_tried_again(study, tmp_path, monkeypatch):
+    refuse(monkeypatch, "s")
+    asked = ("accuracy", "landscape")
+    analyze(study, out=tmp_path, metrics=asked, device="cpu", settings=FAST, report=False)
+    monkeypatch.undo()
+    results = analyze(study, out=tmp_path, metrics=asked, device="cpu", settings=FAST, report=False)
+    assert results.metric("accuracy").status == "measured"
+    assert not results.problems
+    assert not list(tmp_path.rglob("*.refused"))
+
+
+def test_where_nothing_at_all_can_be_seen_the_analysis_fails(study, tmp_path, monkeypatch):
+    refuse(monkeypatch, "t", "b", "s", "b1", "s1")
+    with pytest.raises(InputError, match="found fog"):
+        analyze(study, out=tmp_path, metrics=("accuracy",), device="cpu", settings=FAST)
 
 
 @pytest.mark.parametrize(

@@ -53,18 +53,27 @@ class Network(nn.Module):
 
     mean: Tensor
     std: Tensor
+    order: Tensor | None  # (c,) which output is whose class; None = as they come
 
     def __init__(self, body: nn.Module, mean: Sequence[float], std: Sequence[float]) -> None:
         super().__init__()
         self.body = body
         self.register_buffer("mean", torch.tensor(mean).view(1, -1, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(std).view(1, -1, 1, 1), persistent=False)
+        self.register_buffer("order", None, persistent=False)
+
+    def ordered(self, ours: Sequence[str], wanted: Sequence[str]) -> "Network":
+        """Itself, from now on answering in the order of the classes `wanted`; `ours` is its own."""
+        if ours and tuple(ours) != tuple(wanted):
+            places = [list(ours).index(name) for name in wanted]
+            self.register_buffer("order", torch.tensor(places).to(self.mean.device), False)
+        return self
 
     def forward(self, pixels: Tensor) -> Tensor:
         """(n, 3, h, w) pixels in [0, 1], or (n, t, d) vectors of sequences -> (n, c) logits."""
         with passing():
             logits: Tensor = self.body(self.normalised(pixels))
-        return logits
+        return logits if self.order is None else logits[:, self.order]
 
     def normalised(self, pixels: Tensor) -> Tensor:
         """What the body sees."""

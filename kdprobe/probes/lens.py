@@ -44,8 +44,10 @@ class Lens:
         return test_images(self.data, self.allowed).sample(self.count, self.seed)
 
     def network(self, checkpoint: Checkpoint) -> Network:
-        """The network of `checkpoint`, frozen, in evaluation mode."""
-        return load_network(checkpoint, self.device, self.allowed)
+        """The network of `checkpoint`, frozen, in evaluation mode, its classes as the data's."""
+        network = load_network(checkpoint, self.device, self.allowed)
+        ours = checkpoint.network.classes
+        return network.ordered(ours, self.images.classes) if ours else network
 
     def rows(self, network: Network, images: Images) -> int:
         """How many images one batch of `network` may hold."""
