@@ -137,6 +137,7 @@ def _report(answer: Answer) -> MetricReport:
     return MetricReport(
         key=metric.key,
         title=metric.title,
+        part=metric.part,
         question=metric.question,
         definition=metric.definition,
         source=metric.source,

@@ -55,6 +55,7 @@ class MetricReport(Frozen):
 
     key: str
     title: str
+    part: str = ""  # of the page
     question: str
     definition: str
     source: str

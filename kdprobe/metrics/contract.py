@@ -57,6 +57,15 @@ R_co = TypeVar("R_co", bound=Result, covariant=True)
 Inquiry = Generator[list[Sight], Seen, R_co]
 
 
+PARTS = (  # of the page, by the first place in each
+    (10, "Answers"),
+    (30, "Visual concepts"),
+    (60, "Features"),
+    (70, "Loss landscape"),
+    (80, "Attention"),
+)
+
+
 @dataclass(frozen=True)
 class Metric:
     """A measurement and its label. `range` is a promise that the tests hold it to."""
@@ -70,6 +79,12 @@ class Metric:
     place: int  # on the page
     ask: Callable[..., Inquiry[Result]]
     ranged: tuple[str, ...] = ()  # the fields of its values that `range` is about
+
+    @property
+    def part(self) -> str:
+        """The part of the page that it belongs to."""
+        begun = [title for first, title in PARTS if first <= self.place]
+        return begun[-1] if begun else PARTS[0][1]
 
     @property
     def definition(self) -> str:

@@ -16,6 +16,7 @@ class Chapter:
     key: str
     title: str
     panels: tuple[Panel, ...]
+    part: str = ""  # of the page, that several chapters share
     question: str = ""
     definition: str = ""
     source: str = ""
@@ -42,6 +43,7 @@ def _metric_chapter(metric: MetricReport) -> Chapter:
         key=f"metric-{metric.key}",
         title=metric.title,
         panels=metric.panels,
+        part=metric.part,
         question=metric.question,
         definition=metric.definition,
         source=metric.source,

@@ -135,7 +135,7 @@ class _Content:
         return {"ink": self._ink("control", entry.arm), "text": _breakable(text)}
 
     def _chapter(self, chapter: Chapter) -> Data:
-        words = ("title", "question", "definition", "source", "better", "reason")
+        words = ("title", "part", "question", "definition", "source", "better", "reason")
         facts: Data = {word: _breakable(getattr(chapter, word)) for word in words}
         shown = () if chapter.key == "verdicts" else chapter.panels  # the cards hold it all
         return facts | {"key": chapter.key, "blocks": list(self._blocks(shown))}
