@@ -19,6 +19,10 @@ help: ## Show what can be made
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable ".[dev]"
 	touch $@
 
+.venv/benched: .venv/developed
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable ".[dev,bench]"
+	touch $@
+
 demo: .venv/installed ## Analyse the bundled demo study; prints where the report is
 	$(BIN)/kdprobe analyze checkpoints/demo --images 64
 
@@ -28,7 +32,7 @@ test: .venv/developed ## Run the tests
 slow: .venv/developed ## Run the tests that take minutes
 	$(BIN)/python -m pytest -m slow
 
-bench: .venv/developed ## Print measured ratios
+bench: .venv/benched ## Print measured ratios, beside those of other libraries
 	$(BIN)/python -m pytest -m bench -s tests/bench
 
 check: .venv/developed ## Check format, lint and types
