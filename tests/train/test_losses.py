@@ -9,7 +9,14 @@ from torch import Tensor
 from kdprobe.errors import InputError
 from kdprobe.train.losses.contract import LOSSES, Outputs
 
-EVERY = ["cross_entropy", "feature", "kd"]
+EVERY = [
+    "cross_entropy",
+    "feature",
+    "kd",
+    "label_smoothing",
+    "tfkd_reg",
+    "tfkd_reg_released",
+]
 
 
 def logits(n: int, c: int, seed: int, scale: float = 2.0) -> Tensor:
@@ -27,7 +34,7 @@ def softened(row: list[float], temperature: float) -> list[float]:
 
 
 def naive(key: str, student: Tensor, teacher: Tensor, target: Tensor) -> float:
-    """The mean over images by plain loops in double precision; kd at T = 4."""
+    """The mean over images by plain loops in double precision, every knob at its default."""
     total = 0.0
     for ours, theirs, label in zip(
         student.double().tolist(), teacher.double().tolist(), target.tolist(), strict=True
@@ -36,6 +43,15 @@ def naive(key: str, student: Tensor, teacher: Tensor, target: Tensor) -> float:
             total -= math.log(softened(ours, 1)[label])
         elif key == "feature":
             total += sum((a - b) ** 2 for a, b in zip(ours, theirs, strict=True)) / len(ours)
+        elif key == "label_smoothing":
+            logs = [math.log(p) for p in softened(ours, 1)]
+            total -= 0.9 * logs[label] + 0.1 * sum(logs) / len(logs)
+        elif key.startswith("tfkd_reg"):
+            count = len(ours)
+            sure = [0.99 if k == label else 0.01 / (count - 1) for k in range(count)]
+            warm, parts = (1, count) if key.endswith("released") else (20, 1)
+            p, q = softened(sure, 20), softened(ours, warm)
+            total += sum(a * math.log(a / b) for a, b in zip(p, q, strict=True)) / parts
         else:
             p, q = softened(theirs, 4), softened(ours, 4)
             total += 16 * sum(a * math.log(a / b) for a, b in zip(p, q, strict=True))
@@ -130,6 +146,60 @@ def test_smoothing_mixes_in_the_mean_over_all_classes():
     assert found.item() == pytest.approx(wanted.item(), rel=1e-12)
 
 
+def test_smoothing_over_the_others_gives_the_label_exactly_one_less_eps():
+    """The target by hand; and it is smoothing over all by eps K / (K - 1)."""
+    student, target = logits(6, 5, 1).double(), torch.tensor([0, 1, 2, 3, 4, 0])
+    wanted = torch.full((6, 5), 0.1 / 4, dtype=torch.float64)
+    wanted[torch.arange(6), target] = 0.9
+    by_hand = -(wanted * student.log_softmax(1)).sum(1).mean()
+    found = value("label_smoothing", student, student, target, over="others")
+    assert found.item() == pytest.approx(by_hand.item(), rel=1e-12)
+    over_all = value("label_smoothing", student, student, target, eps=0.1 * 5 / 4)
+    assert found.item() == pytest.approx(over_all.item(), rel=1e-12)
+    plain = value("cross_entropy", student, student, target, smoothing=0.1)
+    smooth = value("label_smoothing", student, student, target)
+    assert smooth.item() == pytest.approx(plain.item(), rel=1e-12)
+
+
+def test_kd_without_the_square_and_with_a_mean_over_classes_is_smaller_by_just_that():
+    student, teacher = logits(8, 10, 1).double(), logits(8, 10, 2).double()
+    target = torch.zeros(8, dtype=torch.int64)
+    whole = value("kd", student, teacher, target, T=3.0).item()
+    bare = value("kd", student, teacher, target, T=3.0, squared=False).item()
+    mean = value("kd", student, teacher, target, T=3.0, reduction="mean").item()
+    assert whole == pytest.approx(9 * bare, rel=1e-12)
+    assert whole == pytest.approx(10 * mean, rel=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("K", "soften", "label", "other"),
+    [
+        (10, "prob", 0.1045, 0.0995),
+        (10, "logit", 0.1350, 0.0961),
+        (100, "prob", 0.01050, 0.00999),
+        (100, "logit", 0.01574, 0.00994),
+    ],
+)
+def test_the_virtual_teacher_is_softened_as_either_reading_has_it(K, soften, label, other):
+    made = LOSSES["tfkd_reg"].make(T=20.0, A=0.99, soften=soften)
+    p = made.virtual(torch.zeros(1, K, dtype=torch.float64), torch.tensor([3])).exp()[0]
+    assert p.sum().item() == pytest.approx(1, rel=1e-12)
+    assert p[3].item() == pytest.approx(label, abs=5e-5)
+    assert p[4].item() == pytest.approx(other, abs=5e-5)
+
+
+def test_the_released_virtual_teacher_is_the_papers_with_its_four_changes():
+    student, target = logits(8, 10, 1).double(), torch.arange(8)
+    told = {"T": 40.0, "student_T": 1.0, "multiplier": 50.0}
+    released = value("tfkd_reg_released", student, student, target, **told).item()
+    spelled = value("tfkd_reg", student, student, target, reduction="mean", **told).item()
+    paper = value("tfkd_reg", student, student, target, T=40.0).item()
+    assert released == pytest.approx(spelled, rel=1e-12)
+    assert released != pytest.approx(paper, rel=0.5)
+    whole = value("tfkd_reg", student, student, target, T=40.0, student_T=1.0).item()
+    assert released == pytest.approx(50 / 10 * whole, rel=1e-12)
+
+
 def test_feature_reads_the_named_layer():
     ours, theirs = torch.zeros(2, 3, 4, 4), torch.full((2, 3, 4, 4), 2.0)
     student = Outputs(logits(2, 5, 1), {"stage3": ours})
@@ -148,7 +218,17 @@ def test_feature_refuses_layers_of_two_widths():
     [
         ("kd", {"T": 0}),
         ("kd", {"T": math.nan}),
+        ("kd", {"reduction": "sum"}),
+        ("kd", {"squared": 1}),
         ("cross_entropy", {"smoothing": 1.0}),
+        ("label_smoothing", {"eps": 1.0}),
+        ("label_smoothing", {"over": "none"}),
+        ("tfkd_reg", {"A": 1.0}),
+        ("tfkd_reg", {"soften": "both"}),
+        ("tfkd_reg", {"student_T": 0.0}),
+        ("tfkd_reg", {"multiplier": 0.0}),
+        ("tfkd_reg", {"reduction": "sum"}),
+        ("tfkd_reg_released", {"T": "warm"}),
         ("feature", {"layer": ""}),
         ("feature", {"layer": 3}),
     ],
