@@ -31,7 +31,7 @@ def images(split: str, kind: str, count: int = 12) -> Images:
 
 
 def analysed(
-    folder: Path, monkeypatch: pytest.MonkeyPatch, kind: str, runs=RUNS, **more
+    folder: Path, monkeypatch: pytest.MonkeyPatch, kind: str, runs=RUNS, *, report=False, **more
 ) -> Results:
     monkeypatch.setitem(sys.modules, "odd_data", sys.modules[__name__])
     data = {"factory": "odd_data:images", "arguments": {"kind": kind, **more}}
