@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from kdprobe.api import analyze
+    from kdprobe.auditing import audit
     from kdprobe.claims.contract import judge as verify
     from kdprobe.explaining import explain
     from kdprobe.report import write_report
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 
 _PLACES = {
     "analyze": ("kdprobe.api", "analyze"),
+    "audit": ("kdprobe.auditing", "audit"),
     "explain": ("kdprobe.explaining", "explain"),
     "verify": ("kdprobe.claims.contract", "judge"),
     "write_report": ("kdprobe.report", "write_report"),
@@ -32,6 +34,7 @@ _PLACES = {
 
 __all__ = [
     "analyze",
+    "audit",
     "explain",
     "load_study",
     "read_results",

@@ -171,6 +171,30 @@ def explain(
 
 
 @cli.command()
+@click.argument("expression", required=False)
+@click.option("--loss", "own", metavar="MODULE:FUNCTION", help="A loss of your own, instead.")
+@click.option("--allow-code", multiple=True, metavar="MODULE", help="Let it be run.")
+@click.option("--classes", default=100, show_default=True, help="Of random logits.")
+@click.option("--batch", default=64, show_default=True, help="Images a draw.")
+@click.option("--draws", default=8, show_default=True, help="Of logits, or of a study's images.")
+@click.option("--seed", default=0, show_default=True, help="Of the draws.")
+@click.option("--temperature", type=float, help="Of the soft part; default: as fits best.")
+@click.option("--study", type=click.Path(path_type=Path), help="Take its networks' logits instead.")
+@click.option("--run", default="", help="The student in that study; default: its first.")
+@click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:N.")
+@as_json
+def audit(expression: str | None, own: str | None, **choices: Any) -> None:
+    """Say what a loss asks for: how much is cross-entropy, smoothing, distillation, and its scale.
+
+    EXPRESSION is a sum of weighted losses as in a recipe: "0.1*cross_entropy + 0.9*kd(T=4)". Its
+    gradient in the logits is written as c * [(1 - w) * CE + w * H(u, p)].
+    """
+    from kdprobe.commands.audit import audit as run
+
+    run(expression, own, **choices)
+
+
+@cli.command()
 @click.argument("study", type=click.Path(path_type=Path))
 @click.option("--allow-code", multiple=True, metavar="MODULE", help="Let the manifest run it.")
 @as_json

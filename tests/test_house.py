@@ -20,7 +20,7 @@ FLOORS = (
     {"executors"},
     {"request", "analysis", "answering", "provenance"},
     {"report"},
-    {"api", "explaining", "commands", "cli", "__init__"},
+    {"api", "explaining", "auditing", "commands", "cli", "__init__"},
 )
 WITHIN = ("study", "loading", "soundness")  # a floor with steps: each may use those before it
 DRAWING = {"matplotlib", "seaborn", "plotly"}
