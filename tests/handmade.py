@@ -18,6 +18,7 @@ PHOTODIGITS = {"name": "photodigits", "arguments": {"train": 32, "test": 32}}
 FAST: dict[str, dict[str, Any]] = {
     "accuracy": {"images": 16},
     "fidelity": {"images": 16},
+    "calibration": {"images": 16},
     "cka": {"images": 8, "batch": 8},
     "landscape": {"images": 4, "points": 3, "directions": 1, "plane_points": 3},
     "discarding": {"probes": 4, "noises": 4, "grid": 8},

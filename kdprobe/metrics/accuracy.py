@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from kdprobe.metrics.answers import read_answers
+from kdprobe.metrics.answers import every_second, read_answers
 from kdprobe.metrics.contract import Array, Inquiry, metric
 from kdprobe.metrics.scope import Scope
 from kdprobe.panels import Panel, Table
@@ -51,11 +51,8 @@ def right_in_best_order(answers: Array, labels: Array, classes: int) -> Array:
 
     Halves alternate within every class. What is found by chance in one half fails in the other.
     """
-    rank = np.empty(len(labels), dtype=int)
-    rank[np.argsort(labels, kind="stable")] = np.arange(len(labels))
-    odd = rank % 2 == 1
-    right = np.zeros(len(labels), dtype=bool)
-    for part in (odd, ~odd):
+    half, right = every_second(labels), np.zeros(len(labels), dtype=bool)
+    for part in (half, ~half):
         order = best_order(answers[~part], labels[~part], classes)
         right[part] = order[answers[part]] == labels[part]
     return right

@@ -62,6 +62,13 @@ def read_answers(seen: Seen, asked: Mapping[K, Sight]) -> Answers[K]:
     return Answers(usable, next(iter(found.values()))["labels"], tuple(lost))
 
 
+def every_second(labels: Array) -> Array:
+    """(n,) bool: half of the images of every class, for what is fitted on one half alone."""
+    rank = np.empty(len(labels), dtype=int)
+    rank[np.argsort(labels, kind="stable")] = np.arange(len(labels))
+    return np.asarray(rank % 2 == 1)
+
+
 def mean_error(values: Array) -> float:
     """Standard error of the mean of (n,) numbers, one an image; NaN of a single one."""
     return float(values.std(ddof=1) / np.sqrt(len(values))) if len(values) > 1 else float("nan")
