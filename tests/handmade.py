@@ -19,9 +19,18 @@ FAST: dict[str, dict[str, Any]] = {
     "accuracy": {"images": 16},
     "fidelity": {"images": 16},
     "calibration": {"images": 16},
-    "cka": {"images": 8, "batch": 8},
-    "landscape": {"images": 4, "points": 3, "directions": 1, "plane_points": 3},
+    "exaggeration": {"images": 16},
+    "cka": {"images": 8, "batch": 8, "permutations": 9},
+    "settling": {"images": 8, "batch": 4},
+    "landscape": {"images": 4, "points": 3, "directions": 1, "pairs": 2, "plane_points": 3},
+    "barrier": {"images": 8, "points": 3},
+    "trajectory": {"images": 8, "points": 2},
+    "basins": {"images": 8, "points": 2},
+    "curvature": {"images": 4, "steps": 8, "top": 1, "draws": 2, "probes": 2, "probe_steps": 2},
+    "reuse": {"images": 32},
+    "readout": {"images": 32, "folds": 2},
     "discarding": {"probes": 4, "noises": 4, "grid": 8},
+    "attributions": {"images": 3, "steps": 2, "checks": 2, "squares": 2, "changes": 1},
 }
 
 
