@@ -189,6 +189,34 @@ class Gallery(PanelBase):
     pictures: tuple[ConceptPicture, ...]
 
 
+class AttributionMap(Frozen):
+    """What one method shows of one network on one image."""
+
+    network: str
+    role: str
+    values: Bytes  # (h, w) in [-1, 1]: for the class or against it, by the map's own largest
+    note: str = ""
+
+
+class AttributionPicture(Frozen):
+    """One image under the maps of several networks by one method."""
+
+    name: str
+    label: str  # its class; empty where that is unknown
+    method: str
+    pixels: Bytes  # (h, w, 3) RGB
+    object: Bytes | None = None  # (h, w) 255 on the object
+    maps: tuple[AttributionMap, ...]
+
+
+class Overlays(PanelBase):
+    """Images under signed maps, by method, networks side by side."""
+
+    kind: Literal["overlays"] = "overlays"
+    pictures: tuple[AttributionPicture, ...]
+
+
 Panel = Annotated[
-    Text | Table | Lines | Heatmap | Surface | Forest | Gallery, Field(discriminator="kind")
+    Text | Table | Lines | Heatmap | Surface | Forest | Gallery | Overlays,
+    Field(discriminator="kind"),
 ]

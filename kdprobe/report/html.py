@@ -20,6 +20,7 @@ from kdprobe.report.document import chapters, describe
 from kdprobe.report.headline import headline, key_estimate
 from kdprobe.report.interactive import figure, plotly_source
 from kdprobe.report.numbers import interval, number, percent, points, scales
+from kdprobe.report.overlays import AGAINST, FOR, layers, most_layers
 from kdprobe.report.pictures import heat_colour, most_tiles, tiles
 from kdprobe.results import Results
 
@@ -105,6 +106,7 @@ def _environment() -> Environment:
         "script_json": script_json,
         "describe": describe,
         "tiles": tiles,
+        "layers": layers,
     }
     environment.globals |= {
         "icons": ICONS,
@@ -113,6 +115,8 @@ def _environment() -> Environment:
         "is_slim": _is_slim,
         "long_table": LONG_TABLE,
         "most_tiles": most_tiles,
+        "most_layers": most_layers,
+        "signs": tuple(f"rgb{colour}" for colour in (AGAINST, FOR)),
     }
     return environment
 

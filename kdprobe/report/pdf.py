@@ -14,11 +14,12 @@ from typing import Any
 
 import typst
 
-from kdprobe.panels import Cell, Gallery, Panel, Table, Text
+from kdprobe.panels import Cell, Gallery, Overlays, Panel, Table, Text
 from kdprobe.report.colours import ICONS, OUTCOME_PRINT, PRINT, Colours
 from kdprobe.report.document import Chapter, chapters, describe
 from kdprobe.report.headline import Arm, Claim, Headline, headline, key_estimate
 from kdprobe.report.numbers import interval, number, percent, points, scales
+from kdprobe.report.overlays import AGAINST, FOR, layers
 from kdprobe.report.pictures import Tile, heat_colour, tiles
 from kdprobe.report.still import drawing, font_folder
 from kdprobe.results import AgainstControl, Estimate, Problem, Results, Verdict
@@ -79,6 +80,7 @@ class _Content:
                 if chapter.key != "summary"
             ],
             "heat": [f"#{bytes(heat_colour(step / 6)).hex()}" for step in range(7)],
+            "signs": [f"#{bytes(colour).hex()}" for colour in (AGAINST, FOR)],
             "icons": ICONS,
             "inks": OUTCOME_PRINT,
         }
@@ -164,11 +166,16 @@ class _Content:
             block["columns"] = [_breakable(name) for name in panel.columns]
             block["rows"] = [[_cell(cell) for cell in row] for row in panel.rows]
         elif isinstance(panel, Gallery):
-            block["pictures"] = [
-                {"name": _cut(picture.name), "tiles": [self._tile(tile) for tile in shown]}
-                for picture, shown in tiles(panel)
-            ]
+            block["pictures"] = self._pictures([(p.name, shown) for p, shown in tiles(panel)])
+        elif isinstance(panel, Overlays):
+            block["pictures"] = self._pictures(layers(panel))
         return block
+
+    def _pictures(self, rows: list[tuple[str, list[Tile]]]) -> list[Data]:
+        return [
+            {"name": _cut(name), "tiles": [self._tile(tile) for tile in shown]}
+            for name, shown in rows
+        ]
 
     def _tile(self, tile: Tile) -> Data:
         return {

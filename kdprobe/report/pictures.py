@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from kdprobe.panels import ConceptMap, ConceptPicture, Gallery
+from kdprobe.panels import Bytes, ConceptMap, ConceptPicture, Gallery
 
 SIDE = 192  # least height of a composite, in pixels
 SPREAD = (2.0, 98.0)  # percentiles of a gallery's entropies that get the ends of the colour scale
@@ -83,45 +83,52 @@ def _kept(entry: ConceptMap) -> NDArray[np.float64]:
 
 def _plain(picture: ConceptPicture) -> Tile:
     pixels, outline = _enlarged(picture)
-    _ink(pixels, outline, OBJECT_INK)
+    ink(pixels, outline, OBJECT_INK)
     kind = f"class {picture.label}" if picture.label else ""
     told = f" of {kind}" if kind else ""
     told += "; its object is outlined" if outline.any() else ""
-    return _tile("image", "", kind, f"Image {picture.name}{told}.", pixels, picture)
+    alt = f"Image {picture.name}{told}."
+    return packed("image", "", kind, alt, pixels, picture.pixels.shape[0])
 
 
 def _composite(picture: ConceptPicture, entry: ConceptMap, span: tuple[float, float]) -> Tile:
     pixels, outline = _enlarged(picture)
     height, width = pixels.shape[:2]
     low, high = span
-    kept = _stretch((_kept(entry) - low) / (high - low), height, width)
+    kept = stretch((_kept(entry) - low) / (high - low), height, width)
     grey = pixels.mean(axis=2, keepdims=True)
     mixed = np.rint(BLEND * _heat(kept) + (1 - BLEND) * grey).astype(np.uint8)
-    marks = _stretch(entry.concepts.unpack(), height, width)
-    _ink(mixed, outline, OBJECT_INK)
-    _ink(mixed, _edge((marks > UNSURE[0]) & (marks < UNSURE[1]), 1), CONCEPT_INK)
-    _ink(mixed, _edge(marks >= UNSURE[1], 2), CONCEPT_INK)
+    marks = stretch(entry.concepts.unpack(), height, width)
+    ink(mixed, outline, OBJECT_INK)
+    ink(mixed, edge((marks > UNSURE[0]) & (marks < UNSURE[1]), 1), CONCEPT_INK)
+    ink(mixed, edge(marks >= UNSURE[1], 2), CONCEPT_INK)
     note = f"{entry.found} concept{'' if entry.found == 1 else 's'}"
     cells = f"{entry.found} of {entry.units} cells are concepts"
     alt = f"What {entry.network} keeps of image {picture.name}: {cells}."
-    return _tile(entry.network, entry.role, note, alt, mixed, picture)
+    return packed(entry.network, entry.role, note, alt, mixed, picture.pixels.shape[0])
 
 
 def _enlarged(picture: ConceptPicture) -> tuple[Pixels, Mask]:
-    source = picture.pixels.unpack().round().astype(np.uint8)
-    factor = max(1, round(SIDE / source.shape[0]))
-    pixels = source.repeat(factor, axis=0).repeat(factor, axis=1)
-    outline = _edge(_stretch(picture.object.unpack() > 127, *pixels.shape[:2]), 2)
+    pixels = enlarged(picture.pixels)
+    outline = edge(stretch(picture.object.unpack() > 127, *pixels.shape[:2]), 2)
     return pixels, outline
 
 
-def _stretch(grid: NDArray[Any], height: int, width: int) -> NDArray[Any]:
+def enlarged(packed_pixels: Bytes) -> Pixels:
+    """RGB (h, w, 3), every pixel repeated until the picture is about `SIDE` high."""
+    source = packed_pixels.unpack().round().astype(np.uint8)
+    factor = max(1, round(SIDE / source.shape[0]))
+    return source.repeat(factor, axis=0).repeat(factor, axis=1)
+
+
+def stretch(grid: NDArray[Any], height: int, width: int) -> NDArray[Any]:
+    """`grid` (g, g) as (height, width), by the nearest."""
     rows = np.arange(height) * grid.shape[0] // height
     columns = np.arange(width) * grid.shape[1] // width
     return np.asarray(grid[rows[:, None], columns])
 
 
-def _edge(mask: Mask, thick: int) -> Mask:
+def edge(mask: Mask, thick: int) -> Mask:
     """The pixels of `mask` that lie within `thick` of its border; the frame is a border too."""
     inside = np.pad(mask, thick)
     core = inside.copy()
@@ -131,7 +138,8 @@ def _edge(mask: Mask, thick: int) -> Mask:
     return np.asarray((inside & ~core)[thick:-thick, thick:-thick])
 
 
-def _ink(pixels: Pixels, outline: Mask, colour: tuple[int, int, int]) -> None:
+def ink(pixels: Pixels, outline: Mask, colour: tuple[int, int, int]) -> None:
+    """Draw `outline` into `pixels`, with a dark rim."""
     halo = outline.copy()
     for axis in (0, 1):
         for step in (1, -1):
@@ -146,13 +154,12 @@ def _heat(share: NDArray[np.float64]) -> NDArray[np.float64]:
     stops = np.linspace(0, 1, len(HEAT))
     inks = np.array(HEAT, dtype=np.float64)
     values = np.clip(share, 0, 1)
-    return np.stack([np.interp(values, stops, inks[:, ink]) for ink in range(3)], axis=-1)
+    return np.stack([np.interp(values, stops, inks[:, tone]) for tone in range(3)], axis=-1)
 
 
-def _tile(
-    title: str, role: str, note: str, alt: str, pixels: Pixels, picture: ConceptPicture
-) -> Tile:
-    small = picture.pixels.shape[0] <= LOSSLESS_UP_TO
+def packed(title: str, role: str, note: str, alt: str, pixels: Pixels, height: int) -> Tile:
+    """`pixels` as a file; `height` is the picture's own, which decides on the format."""
+    small = height <= LOSSLESS_UP_TO
     file = io.BytesIO()
     image = Image.fromarray(pixels)
     if small:

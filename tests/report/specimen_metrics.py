@@ -6,6 +6,7 @@ import numpy as np
 from specimen_gallery import gallery
 from specimen_label import ARMS, EPOCHS, LAYERS, labelled
 from specimen_maps import landscape, similarity
+from specimen_overlays import attributions
 
 from kdprobe.panels import (
     Effect,
@@ -20,7 +21,7 @@ from kdprobe.results import MetricReport
 
 
 def metrics() -> tuple[MetricReport, ...]:
-    """Seven measured metrics and one that is not applicable."""
+    """Eight measured metrics and one that is not applicable."""
     return (
         _accuracy(),
         _fidelity(),
@@ -29,6 +30,7 @@ def metrics() -> tuple[MetricReport, ...]:
         _stability(),
         similarity(),
         landscape(),
+        attributions(),
         _calibration(),
     )
 

@@ -8,7 +8,7 @@ import pytest
 from hostile import NAMES, hostile
 from specimen import specimen
 
-from kdprobe.panels import Gallery, Table, Text
+from kdprobe.panels import Gallery, Overlays, Table, Text
 from kdprobe.report.document import chapters
 from kdprobe.report.html import page, script_json
 from kdprobe.results import Results, StudySummary
@@ -75,15 +75,15 @@ def test_page_runs_two_named_scripts_only(reader):
 def test_every_chapter_and_panel_stands_on_the_page(text, reader):
     panels = [panel for chapter in chapters(specimen()) for panel in chapter.panels]
     assert {chapter.key for chapter in chapters(specimen())} <= set(reader.ids)
-    drawn = [panel for panel in panels if not isinstance(panel, Text | Table | Gallery)]
+    drawn = [panel for panel in panels if not isinstance(panel, Text | Table | Gallery | Overlays)]
     assert text.count('class="plot"') == text.count('data-plot="plot') == len(drawn) == 25
     pictures = sum(
         1 + len(picture.maps)
         for panel in panels
-        if isinstance(panel, Gallery)
+        if isinstance(panel, Gallery | Overlays)
         for picture in panel.pictures
     )
-    assert reader.tags.count("img") == pictures == 90
+    assert reader.tags.count("img") == pictures == 106
 
 
 def test_a_direction_is_told_only_of_metrics_that_have_one(text):

@@ -1,0 +1,70 @@
+"""Where does a network look?  The picture in grey under its signed map, orange for, blue against.
+
+Axes: h and w pixels of the picture.
+"""
+
+import numpy as np
+
+from kdprobe.panels import AttributionMap, AttributionPicture, Overlays
+from kdprobe.report.pictures import (
+    OBJECT_INK,
+    Mask,
+    Pixels,
+    Tile,
+    edge,
+    enlarged,
+    ink,
+    packed,
+    stretch,
+)
+
+FOR, AGAINST = (255, 140, 40), (60, 130, 255)
+GREY = 0.55  # of the picture's brightness that stays below a map
+GAMMA = 0.6  # of a map's size: the weak parts are to be seen too
+
+
+def layers(panel: Overlays) -> list[tuple[str, list[Tile]]]:
+    """For each picture and method: what it is, the picture itself, then one tile a network."""
+    return [
+        (_heading(picture), [_plain(picture), *(_over(picture, at) for at in picture.maps)])
+        for picture in panel.pictures
+    ]
+
+
+def most_layers(panel: Overlays) -> int:
+    """How many tiles stand beside each other."""
+    return 1 + max((len(picture.maps) for picture in panel.pictures), default=0)
+
+
+def _heading(picture: AttributionPicture) -> str:
+    return f"{picture.name}, {picture.method}"
+
+
+def _plain(picture: AttributionPicture) -> Tile:
+    pixels, outline = _ground(picture)
+    ink(pixels, outline, OBJECT_INK)
+    kind = f"class {picture.label}" if picture.label else ""
+    told = f" of {kind}" if kind else ""
+    told += "; its object is outlined" if outline.any() else ""
+    alt = f"Image {picture.name}{told}."
+    return packed("image", "", kind, alt, pixels, picture.pixels.shape[0])
+
+
+def _over(picture: AttributionPicture, at: AttributionMap) -> Tile:
+    pixels, outline = _ground(picture)
+    values = stretch(at.values.unpack(), *pixels.shape[:2])
+    grey = GREY * pixels.mean(axis=2, keepdims=True)
+    strength = np.abs(values)[..., None] ** GAMMA
+    colour = np.where(values[..., None] > 0, FOR, AGAINST)
+    mixed = np.rint((1 - strength) * grey + strength * colour).astype(np.uint8)
+    ink(mixed, outline, OBJECT_INK)
+    alt = f"What of {picture.name} speaks for its class in {at.network}, by {picture.method}."
+    return packed(at.network, at.role, at.note, alt, mixed, picture.pixels.shape[0])
+
+
+def _ground(picture: AttributionPicture) -> tuple[Pixels, Mask]:
+    """The picture enlarged, and the outline of its object."""
+    pixels = enlarged(picture.pixels)
+    if picture.object is None:
+        return pixels, np.zeros(pixels.shape[:2], dtype=bool)
+    return pixels, edge(stretch(picture.object.unpack(), *pixels.shape[:2]) > 127, 1)
