@@ -26,25 +26,74 @@ CLOSE = 1e-4  # of the largest output
 def folded(network: Network, taps: Mapping[str, Tap], inputs: Tensor) -> Network:
     """A copy of `network` with fewer operations and the same outputs at `taps`; or itself.
 
-    `inputs` are some of the inputs it will see. The network itself is left as it is. A pair whose
-    convolution is read elsewhere too is found by folding it alone.
+    `inputs` are some of the inputs it will see. The network itself is left as it is.
+    """
+    pairs = foldable(network, taps, inputs)
+    return _fused(network, pairs) if pairs else network
+
+
+@torch.no_grad()
+def foldable(network: Network, taps: Mapping[str, Tap], inputs: Tensor) -> dict[str, str]:
+    """Convolution -> the BatchNorm that may become part of it with the same outputs at `taps`.
+
+    A pair whose convolution is read elsewhere too is found by folding it alone.
     """
     some = inputs[:LOOKED_AT]
     pairs = _pairs(network, some[:1])
     if not pairs:
-        return network
+        return {}
     wanted = _outputs(network, taps, some)
 
-    def lean(part: Mapping[str, str]) -> Network | None:
-        copied = _fused(network, part)
-        found = _outputs(copied, taps, some)
-        return copied if all(_alike(found[name], wanted[name]) for name in taps) else None
+    def same(part: Mapping[str, str]) -> bool:
+        found = _outputs(_fused(network, part), taps, some)
+        return all(_alike(found[name], wanted[name]) for name in taps)
 
-    whole = lean(pairs)
-    if whole is None:
-        alone = {one: norm for one, norm in pairs.items() if lean({one: norm})}
-        whole = lean(alone) if alone else None
-    return whole or network
+    if same(pairs):
+        return pairs
+    alone = {one: norm for one, norm in pairs.items() if same({one: norm})}
+    return alone if alone and same(alone) else {}
+
+
+class Follower:
+    """A folded copy of a network that is being moved: `follow`, and it answers as the network does.
+
+    Its weights lie channel by channel, as convolutions on a CPU like them best.
+    """
+
+    def __init__(
+        self, network: Network, pairs: Mapping[str, str], dtype: torch.dtype | None = None
+    ) -> None:
+        self.lean = _fused(network, pairs)
+        if dtype is not None:
+            self.lean.body.to(dtype)
+            self.lean.body.register_forward_pre_hook(lambda _, inputs: (inputs[0].to(dtype),))
+        self.lean.body.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stub lacks it
+        ours, theirs = self.lean.body.state_dict(), network.body.state_dict()
+        inside = {name.removeprefix("body."): norm for name, norm in pairs.items()}
+        self._folds = [
+            (network.get_submodule(norm), theirs, ours, name) for name, norm in inside.items()
+        ]
+        made = {f"{name}.{part}" for name in inside for part in ("weight", "bias")}
+        self._copies = [(value, theirs[name]) for name, value in ours.items() if name not in made]
+
+    @torch.no_grad()
+    def follow(self) -> None:
+        """Take over the weights that the network has now."""
+        for ours, theirs in self._copies:
+            ours.copy_(theirs)
+        for norm, theirs, ours, name in self._folds:
+            weight, bias = _product(norm, theirs[f"{name}.weight"], theirs.get(f"{name}.bias"))
+            ours[f"{name}.weight"].copy_(weight)
+            ours[f"{name}.bias"].copy_(bias)
+
+
+def _product(norm: Any, weight: Tensor, bias: Tensor | None) -> tuple[Tensor, Tensor]:
+    """Weight and bias of a convolution together with the BatchNorm that follows it."""
+    scale = torch.rsqrt(norm.running_var + norm.eps)
+    scale = scale if norm.weight is None else scale * norm.weight
+    mean = norm.running_mean if bias is None else norm.running_mean - bias
+    shift = -mean * scale if norm.bias is None else norm.bias - mean * scale
+    return weight * scale.view(-1, *[1] * (weight.dim() - 1)), shift
 
 
 def _fused(network: Network, pairs: Mapping[str, str]) -> Network:
