@@ -1,0 +1,85 @@
+"""The share of images that fool the student with its teacher, on planted answers."""
+
+import json
+
+import numpy as np
+import pytest
+from stage import FAMILY, ask, made_up, scope
+
+from kdprobe.errors import NotApplicable, UsageError
+from kdprobe.metrics.attacked import FEWEST
+from kdprobe.metrics.contract import as_values
+from kdprobe.metrics.transferability import share_of
+from kdprobe.panels import Forest, Table
+
+N = 40
+
+
+def planted(sight, fooled=N):
+    """Teacher, baseline, student: right on all, 30 and 36; fooled as said, and every other one."""
+    place = np.arange(N)
+    runs = [subject.run for subject in sight.subjects]
+    assert runs == ["teacher", "baseline0", "kd0"]
+    right = np.stack([place >= 0, place < 30, place < 36]).astype(float)
+    attacked = np.stack([place >= fooled, place % 4 > 0, place % 2 > 0]).astype(float)
+    noisy = np.stack([place >= 0, place % 10 > 0, place >= 0]).astype(float)
+    return {"right": right, "attacked": attacked, "noisy": noisy}
+
+
+def test_the_share_is_of_images_that_both_name_right_and_that_fool_the_teacher():
+    study = made_up(FAMILY)
+    found = ask("transferability", study, scope(study), planted)
+    base, kd = found.runs
+    assert (found.images, found.teacher_right, found.teacher_fooled) == (N, N, N)
+    assert (base.images, kd.images) == (30, 36)
+    assert (base.right, kd.right) == (0.75, 0.9)
+    assert base.transfer.value == pytest.approx(8 / 30)
+    assert kd.transfer.value == pytest.approx(0.5)
+    assert kd.transfer.error == pytest.approx((0.25 / 36) ** 0.5)
+    assert base.noise.value == pytest.approx(3 / 30)
+    assert kd.noise.value == 0
+    assert not found.findings()
+    some = ask("transferability", study, scope(study), lambda s: planted(s, fooled=20))
+    assert [run.images for run in some.runs] == [20, 20]
+
+
+def test_the_effect_is_over_images_that_count_for_both():
+    study = made_up(FAMILY)
+    found = ask("transferability", study, scope(study), planted)
+    effect = found.effects["kd"]
+    assert effect.images == 30
+    assert effect.effect == pytest.approx(15 / 30 - 8 / 30)
+    forest, table = found.panels()
+    assert isinstance(forest, Forest)
+    assert isinstance(table, Table)
+    assert table.rows[1] == ("kd0", "student", 36, 50.0, 8.33, 0.0, 0.0)
+    json.dumps(as_values(found), allow_nan=False)
+
+
+def test_a_teacher_that_is_hardly_fooled_leaves_nothing_to_tell():
+    study = made_up(FAMILY)
+    found = ask("transferability", study, scope(study), lambda s: planted(s, fooled=3))
+    assert all(run.transfer.value is None for run in found.runs)
+    assert not found.effects
+    (told,) = found.findings()
+    assert "fools teacher on 3 of the 40 images that it names right; 3 of them are named" in told
+    assert f"wanted {FEWEST}" in told
+    (table,) = found.panels()
+    assert table.rows[0][3:] == (None, None, None, None)
+
+
+def test_a_share_of_too_few_is_not_told():
+    assert share_of(np.ones(FEWEST - 1, dtype=bool)).value is None
+    found = share_of(np.arange(FEWEST) < 2)
+    assert found.value == pytest.approx(2 / FEWEST)
+
+
+def test_what_cannot_be_asked_is_refused():
+    study = made_up(FAMILY)
+    for name in ("eps", "step"):
+        with pytest.raises(UsageError, match=rf"transferability\.{name} is 0; wanted above 0"):
+            ask("transferability", study, scope(study), planted, **{name: 0.0})
+    with pytest.raises(NotApplicable, match="needs a teacher"):
+        ask("transferability", made_up(FAMILY[1:]), scope(study), planted)
+    with pytest.raises(NotApplicable, match="only a teacher"):
+        ask("transferability", made_up(FAMILY[:1]), scope(study), planted)
