@@ -16,11 +16,11 @@ N = 40
 
 
 def planted(sight, fooled=N):
-    """Teacher, baseline, student: right on all, 30 and 36; fooled as said, and every other one."""
+    """Right on all but the first, 30 and 36; fooled on as many as said, a quarter and a half."""
     place = np.arange(N)
     runs = [subject.run for subject in sight.subjects]
     assert runs == ["teacher", "baseline0", "kd0"]
-    right = np.stack([place >= 0, place < 30, place < 36]).astype(float)
+    right = np.stack([place > 0, place < 30, place < 36]).astype(float)
     attacked = np.stack([place >= fooled, place % 4 > 0, place % 2 > 0]).astype(float)
     noisy = np.stack([place >= 0, place % 10 > 0, place >= 0]).astype(float)
     return {"right": right, "attacked": attacked, "noisy": noisy}
@@ -30,29 +30,29 @@ def test_the_share_is_of_images_that_both_name_right_and_that_fool_the_teacher()
     study = made_up(FAMILY)
     found = ask("transferability", study, scope(study), planted)
     base, kd = found.runs
-    assert (found.images, found.teacher_right, found.teacher_fooled) == (N, N, N)
-    assert (base.images, kd.images) == (30, 36)
+    assert (found.images, found.teacher_right, found.teacher_fooled) == (N, N - 1, N - 1)
+    assert (base.images, kd.images) == (29, 35)
     assert (base.right, kd.right) == (0.75, 0.9)
-    assert base.transfer.value == pytest.approx(8 / 30)
-    assert kd.transfer.value == pytest.approx(0.5)
-    assert kd.transfer.error == pytest.approx((0.25 / 36) ** 0.5)
-    assert base.noise.value == pytest.approx(3 / 30)
+    assert base.transfer.value == pytest.approx(7 / 29)
+    assert kd.transfer.value == pytest.approx(17 / 35)
+    assert kd.transfer.error == pytest.approx((17 * 18 / 35**3) ** 0.5)
+    assert base.noise.value == pytest.approx(2 / 29)
     assert kd.noise.value == 0
     assert not found.findings()
     some = ask("transferability", study, scope(study), lambda s: planted(s, fooled=20))
-    assert [run.images for run in some.runs] == [20, 20]
+    assert [run.images for run in some.runs] == [19, 19]
 
 
 def test_the_effect_is_over_images_that_count_for_both():
     study = made_up(FAMILY)
     found = ask("transferability", study, scope(study), planted)
     effect = found.effects["kd"]
-    assert effect.images == 30
-    assert effect.effect == pytest.approx(15 / 30 - 8 / 30)
+    assert effect.images == 29
+    assert effect.effect == pytest.approx(14 / 29 - 7 / 29)
     forest, table = found.panels()
     assert isinstance(forest, Forest)
     assert isinstance(table, Table)
-    assert table.rows[1] == ("kd0", "student", 36, 50.0, 8.33, 0.0, 0.0)
+    assert table.rows[1] == ("kd0", "student", 35, 48.57, 8.45, 0.0, 0.0)
     json.dumps(as_values(found), allow_nan=False)
 
 
@@ -62,7 +62,7 @@ def test_a_teacher_that_is_hardly_fooled_leaves_nothing_to_tell():
     assert all(run.transfer.value is None for run in found.runs)
     assert not found.effects
     (told,) = found.findings()
-    assert "fools teacher on 3 of the 40 images that it names right; 3 of them are named" in told
+    assert "fools teacher on 2 of the 39 images that it names right; 2 of them are named" in told
     assert f"wanted {FEWEST}" in told
     (table,) = found.panels()
     assert table.rows[0][3:] == (None, None, None, None)

@@ -184,6 +184,44 @@ def test_where_there_is_no_slope_nothing_moves():
     assert float(seen["left"].max()) == 0
 
 
+def test_where_the_slope_almost_vanishes_the_step_is_no_longer_than_the_input():
+    body = nn.Sequential(nn.Flatten(), nn.Linear(12, 2))
+    with torch.no_grad():
+        body[1].weight.mul_(1e-9)
+        body[1].bias.copy_(torch.tensor([1.0, -1.0]))
+    net = Network(body, (0.0,), (1.0,)).eval().requires_grad_(False)
+    tokens = drawn(0, 4, 3, 4)
+    zero, one = torch.zeros(4, dtype=torch.int64), torch.ones(4, dtype=torch.int64)
+    moved, gone, rest = to_boundary(net, tokens, zero, one, steps=1, eta=0.0)
+    torch.testing.assert_close(moved.flatten(1).norm(dim=1), tokens.flatten(1).norm(dim=1))
+    assert not gone.any()
+    torch.testing.assert_close(rest, torch.ones(4))
+
+
+def test_an_attack_may_end_in_a_third_class():
+    """Between two classes of the background the first of all may win: the source is left."""
+    weight = torch.zeros(3, SIZE)
+    weight[0, :64], weight[1, 64:128], weight[2, :128] = 0.1, 0.1, 0.06
+    net = straight(weight, torch.tensor([0.5, 0.0, 0.0]))
+    data = grey(3, torch.zeros(3, dtype=torch.int64), 3)
+    aim = torch.ones(3, dtype=torch.int64)
+    moved, gone, _ = to_boundary(net, data.pixels, data.labels, aim, steps=2, eta=0.0)
+    ends = net(data.pixels + moved).argmax(1)
+    assert ends.tolist() == [2, 2, 2]
+    assert gone.all()
+
+
+def test_the_start_and_the_noise_are_draws_of_their_own():
+    nets, data = {"net": small(0)}, noise_images(64, side=SIDE)
+    stage = Stage(data, nets)
+    seen = transfer_attack(["net"], stage, eps=0.5, step=0.1, steps=0)
+    start, noise = (attacks._uniform(data.pixels, stage.generator(draw)) for draw in (60, 61))
+    for name, moved in (("attacked", 0.5 * start), ("noisy", 0.5 * noise.sign())):
+        right = nets["net"]((data.pixels + moved).clamp(0, 1)).argmax(1) == data.labels
+        assert torch.equal(seen[name][0], right.float())
+    assert not torch.equal(seen["attacked"], seen["noisy"])
+
+
 def test_an_attack_stays_among_pixels_but_sequences_have_no_bounds():
     assert bounded(torch.tensor([-1.0, 2.0]).view(1, 1, 1, 2)).flatten().tolist() == [0, 1]
     assert bounded(torch.tensor([-1.0, 2.0]).view(1, 1, 2)).flatten().tolist() == [-1, 2]
