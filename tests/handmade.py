@@ -20,6 +20,7 @@ FAST: dict[str, dict[str, Any]] = {
     "fidelity": {"images": 16},
     "calibration": {"images": 16},
     "classes": {"images": 16},
+    "forgetting": {"images": 16},
     "exaggeration": {"images": 16},
     "cka": {"images": 8, "batch": 8, "permutations": 9},
     "settling": {"images": 8, "batch": 4},
@@ -34,6 +35,7 @@ FAST: dict[str, dict[str, Any]] = {
     "reuse": {"images": 32},
     "readout": {"images": 32, "folds": 2},
     "discarding": {"probes": 4, "noises": 4, "grid": 8},
+    "concept_vectors": {"images": 8, "examples": 24, "sets": 4},
     "attributions": {"images": 3, "steps": 2, "checks": 2, "squares": 2, "changes": 1},
 }
 
