@@ -35,11 +35,12 @@ class Alike:
 
 @dataclass(frozen=True)
 class Attacked:
-    """How one network fared."""
+    """How one network fared, on the images that it names right; None where it names none."""
 
-    left: float  # share of the attacks that end outside the class of the label
-    distance: float  # median length of the perturbations, L2 of pixels in [0, 1]
-    rest: float  # median of the gap between the two logits, of what it was
+    right: float  # share of the images
+    left: float | None  # share of the attacks that end outside the class of the label
+    distance: float | None  # median length of the perturbations, L2 of pixels in [0, 1]
+    rest: float | None  # median of the gap between the two logits, of what it was
 
 
 @dataclass(frozen=True)
@@ -58,13 +59,15 @@ class Boundaries:
 
     def findings(self) -> list[str]:
         found = []
-        far = {run: at.rest for run, at in self.networks.items() if at.rest > FAR}
+        rest = {run: at.rest or 0.0 for run, at in self.networks.items()}
+        far = [run for run in rest if rest[run] > FAR]
         if far:
-            worst = max(far, key=lambda run: far[run])
+            worst = max(far, key=lambda run: rest[run])
+            remedy = "lower boundary.eta, or set it to 0" if self.eta else "raise boundary.steps"
             found.append(
-                f"with eta = {self.eta:g} the attacks on {len(far)} of {len(self.networks)} "
-                f"networks end away from the boundary (half of those on {worst} with more than "
-                f"{100 * far[worst]:.0f}% of the gap left): lower boundary.eta, or set it to 0"
+                f"with eta = {self.eta:g} the attacks on {len(far)} of {len(rest)} networks end "
+                f"away from the boundary (half of those on {worst} with more than "
+                f"{100 * rest[worst]:.0f}% of the gap left): {remedy}"
             )
         few = [pair for pair in self.pairs if pair.attacks < FEWEST]
         if few:
@@ -112,13 +115,13 @@ class Boundaries:
         return Table(
             title="How the attacks ended",
             how_to_read=(
-                "Share of attacks that leave the class of the label, median length of the "
-                "perturbation (L2 of pixels in [0, 1]), and how much of the gap between the two "
-                "logits is left: at the boundary 0."
+                "On the images that a network names right: share of attacks that leave the class "
+                "of the label, median length of the perturbation (L2 of pixels in [0, 1]), and "
+                "how much of the gap between the two logits is left: at the boundary 0."
             ),
-            columns=("run", "left %", "distance", "gap left %"),
+            columns=("run", "right %", "left %", "distance", "gap left %"),
             rows=tuple(
-                (run, round(100 * at.left, 1), round(at.distance, 4), round(100 * at.rest, 2))
+                (run, _percent(at.right), _percent(at.left), _told(at.distance), _percent(at.rest))
                 for run, at in self.networks.items()
             ),
             name="boundary_attacks",
@@ -132,7 +135,7 @@ class Boundaries:
     source="Heo et al. 2019, arXiv:1805.05532; Sarfraz et al. 2020, arXiv:2007.01922",
     better="neither",
     range=(-1.0, 1.0),
-    ranged=("value", "left"),
+    ranged=("value", "right"),
     place=27,
 )
 def boundary(
@@ -202,10 +205,15 @@ def _alike(look: Attacks, places: Mapping[str, int], pair: tuple[str, str], role
 
 
 def _attacked(look: Attacks, place: int) -> Attacked:
+    right = look.right[place]
+    share = float(right.mean())
+    if not right.any():
+        return Attacked(share, None, None, None)
     return Attacked(
-        left=float(look.left[place].mean()),
-        distance=float(np.median(look.norms[place])),
-        rest=float(np.median(look.rest[place])),
+        right=share,
+        left=float(look.left[place][right].mean()),
+        distance=float(np.median(look.norms[place][right])),
+        rest=float(np.median(look.rest[place][right])),
     )
 
 
@@ -226,3 +234,7 @@ def _effects(study: Study, look: Attacks, places: Mapping[str, int]) -> dict[str
 
 def _told(value: float | None) -> float | None:
     return None if value is None else round(value, 4)
+
+
+def _percent(share: float | None) -> float | None:
+    return None if share is None else round(100 * share, 2)

@@ -56,7 +56,7 @@ def boundary_attacks(
     logits = torch.stack([_answers(network, pixels, rows) for network in networks])
     aims = _likeliest(logits[0], labels, targets)  # (n, t)
     size = len(subjects) * aims.shape[1] * pixels[0].numel() * pixels.element_size()
-    at_once = max(2, budget(lens.device) // (2 * size))
+    at_once = max(2, budget(lens.device) // (4 * size))
     parts = [
         _compared(networks, pixels[some], labels[some], aims[some], steps, eta, rows)
         for some in torch.arange(len(pixels)).tensor_split(max(1, len(pixels) // at_once))

@@ -8,6 +8,7 @@ from stage import FAMILY, ask, made_up, scope
 
 from kdprobe.errors import NotApplicable, UsageError
 from kdprobe.metrics.attacked import FEWEST, of_images, over_attacks, ratio
+from kdprobe.metrics.boundary import Attacked
 from kdprobe.metrics.contract import METRICS, as_values
 from kdprobe.panels import Forest, Table
 
@@ -158,7 +159,13 @@ def test_what_the_attacks_cannot_tell_is_said():
     far = ask("boundary", study, scope(study), lambda s: planted(s, rest=0.4), eta=0.3)
     (told,) = far.findings()
     assert "with eta = 0.3 the attacks on 7 of 7 networks end away" in told
-    assert "40% of the gap left" in told
+    assert "40% of the gap left): lower boundary.eta" in told
+    (told,) = ask("boundary", study, scope(study), lambda s: planted(s, rest=0.4)).findings()
+    assert told.endswith("raise boundary.steps")
+    blind = ask("boundary", study, scope(study), lambda s: planted(s, rest=0.4, right=0.0))
+    assert blind.networks["kd0"] == Attacked(0.0, None, None, None)
+    assert len(blind.findings()) == 1, "where nothing is named right, no end is told of"
+    json.dumps(as_values(blind), allow_nan=False)
     robust = ask("boundary", study, scope(study), lambda s: planted(s, left=0.0))
     assert all(pair.angle.value is None for pair in robust.pairs)
     (told,) = robust.findings()
