@@ -27,6 +27,7 @@ FAST: dict[str, dict[str, Any]] = {
     "boundary": {"images": 4, "targets": 2, "steps": 2},
     "transferability": {"images": 8, "steps": 2},
     "similarity": {"images": 16, "k": 3, "permutations": 3, "half_samples": 2},
+    "distilled": {"images": 16, "permutations": 3, "half_samples": 2},
     "landscape": {"images": 4, "points": 3, "directions": 1, "pairs": 2, "plane_points": 3},
     "barrier": {"images": 8, "points": 3},
     "trajectory": {"images": 8, "points": 2},
@@ -36,7 +37,14 @@ FAST: dict[str, dict[str, Any]] = {
     "readout": {"images": 32, "folds": 2},
     "discarding": {"probes": 4, "noises": 4, "grid": 8},
     "concept_vectors": {"images": 8, "examples": 24, "sets": 4},
-    "attributions": {"images": 3, "steps": 2, "checks": 2, "squares": 2, "changes": 1},
+    "attributions": {
+        "images": 3,
+        "methods": ("integrated_gradients", "grad_cam"),
+        "steps": 2,
+        "checks": 2,
+        "squares": 2,
+        "changes": 1,
+    },
 }
 
 
