@@ -16,6 +16,7 @@ from kdprobe.probes.contract import Sight, sight
 from kdprobe.study import Run, Study
 
 HALVES, SHUFFLES, GAUSSIANS = 25, 26, 27  # purposes of chance
+ROUNDING = 1e-11  # of the variance: features that point less apart point the same way
 
 
 @dataclass(frozen=True)
@@ -115,12 +116,15 @@ def cosine_distances(shapes: Shapes) -> Array:
     """
     r = shapes.norms
     one, two = r[..., :, None], r[..., None, :]
-    product, gap = one * two, np.square(one - two)
+    product = one * two
+    apart = squared_distances(shapes.grams) - np.square(one - two)
+    own = np.diagonal(shapes.grams, axis1=-2, axis2=-1)
+    noise = ROUNDING * (own[..., :, None] + own[..., None, :])
+    noise = noise + 16 * np.finfo(r.dtype).eps * np.abs(one**2 - two**2)
+    apart = apart * (apart > noise)
     with np.errstate(invalid="ignore", divide="ignore"):
-        found = np.where(
-            product > 0, (squared_distances(shapes.grams) - gap) / product, (one != two)
-        )
-    return np.asarray(np.clip(found, 0, 4))
+        found = np.where(product > 0, apart / product, one != two)
+    return np.asarray(np.minimum(found, 4))
 
 
 def coordinates(shapes: Shapes, share: float = 1.0, most: int | None = None) -> Array:
@@ -176,13 +180,9 @@ def u_centred(distances: Array) -> Array:
     return np.asarray((distances - rows - rows.swapaxes(-1, -2) + total) * (1 - np.eye(n)))
 
 
-def inner(one: Array, two: Array) -> Array:
-    """(..., n, n), (..., n, n) -> (...) sum of the products of all entries."""
-    return np.asarray(np.einsum("...ij,...ij->...", one, two, optimize=False))
-
-
-def correlation(one: Array, two: Array) -> Array:
-    """(...) cosine of the angle between two matrices; NaN where one is zero."""
-    scale = np.sqrt(inner(one, one) * inner(two, two))
+def correlations(rows: Array) -> Array:
+    """(..., p, m) -> (..., p, p) cosines of the angles between rows; NaN where one is zero."""
+    length = np.linalg.norm(rows, axis=-1, keepdims=True)
     with np.errstate(invalid="ignore", divide="ignore"):
-        return np.asarray(np.where(scale > 0, inner(one, two) / scale, np.nan))
+        unit = np.where(length > 0, rows / length, np.nan)
+    return np.asarray(unit @ unit.swapaxes(-1, -2))

@@ -10,7 +10,7 @@ from kdprobe.metrics.geometry import (
     before_the_answer,
     chance,
     coordinates,
-    correlation,
+    correlations,
     cosine_distances,
     half_sample_error,
     halves,
@@ -95,9 +95,17 @@ def test_u_centred_matrices_have_no_row_sum_and_no_diagonal():
     np.testing.assert_allclose(found, found.T)
 
 
-def test_a_matrix_of_zeros_correlates_with_nothing():
-    assert np.isnan(correlation(np.zeros((3, 3)), np.ones((3, 3))))
-    assert correlation(np.ones((3, 3)), -2 * np.ones((3, 3))) == pytest.approx(-1)
+def test_rows_of_zeros_correlate_with_nothing():
+    found = correlations(np.array([[1.0, 0, 0], [-2, 0, 0], [0, 0, 0], [1, 1, 0]]))
+    np.testing.assert_allclose(found[0], [1, -1, np.nan, 0.5**0.5])
+    assert np.isnan(found[2]).all()
+
+
+def test_features_that_point_the_same_way_are_no_cosine_apart():
+    for offset in (2.0, 1e4):
+        x = np.abs(gaussian(9, 1)) + offset
+        assert not cosine_distances(shapes(x)).any()
+        assert not cosine_distances(shapes(x * np.ones(7) / 3)).any()
 
 
 def test_layers_are_those_that_all_networks_have():
