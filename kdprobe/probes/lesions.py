@@ -60,23 +60,10 @@ def lesions(
     if not found:
         return {"names": encoded([])}
     rows = lens.rows(network, images)
-
-    def right() -> Tensor:
-        def some_right(some: slice) -> Tensor:
-            logits: Tensor = network(pixels[some])
-            return logits.argmax(1) == labels[some]
-
-        return torch.cat(in_batches(some_right, len(pixels), rows))
-
     seen = Updates(network, found)
     parts = in_batches(lambda some: seen.part(pixels[some]), len(pixels), min(batch, rows))
-    whole = right()
-    without, still = [], []
-    for name, module in found.items():
-        with instead(module, torch.clone):
-            without.append(right() if seen.same[name] else whole)
-        with instead(module, partial(seen.carried, name)):
-            still.append(right())
+    answers = in_batches(lambda some: seen.answers(pixels[some]) == labels[some], len(pixels), rows)
+    right = torch.cat(answers, dim=1).cpu()
     large = [part for part in parts if len(part["update"][0]) >= SMALLEST_BATCH]
     k = len(found)
     return {
@@ -84,9 +71,9 @@ def lesions(
         "same": torch.tensor([seen.same[name] for name in found]),
         "update": torch.cat([part["update"] for part in parts], dim=1).cpu(),
         "size": torch.cat([part["size"] for part in parts], dim=1).cpu(),
-        "right": whole.cpu(),
-        "without": torch.stack(without).cpu(),
-        "still": torch.stack(still).cpu(),
+        "right": right[0],
+        "without": right[1 : k + 1],
+        "still": right[k + 1 :],
         "labels": images.labels,
         "within": _stacked([part["within"] for part in large], (k, 3)),
         "between": _stacked([part["between"] for part in large], (k, k)),
@@ -149,10 +136,37 @@ class Updates:
         one, two = zip(*(seen[name] for name in self.blocks), strict=True)
         return torch.stack(one), torch.stack(two)
 
-    def carried(self, name: str, x: Tensor) -> Tensor:
+    def answers(self, pixels: Tensor) -> Tensor:
+        """(1 + 2 k, n) the classes that the network names: whole, without each block, with each
+        held at its mean. What comes before a block is not run again for it.
+        """
+        kept: dict[str, Tensor] = {}
+        with watched(self.blocks, lambda name, x, out: kept.update({name: out.clone()})):
+            whole = self.network(pixels).argmax(1)
+        without, still = [], []
+        for name, module in self.blocks.items():
+            with ExitStack() as stack:
+                for before in self._before(name):
+                    stack.enter_context(instead(self.blocks[before], partial(_again, kept[before])))
+                with instead(module, torch.clone):
+                    without.append(self.network(pixels).argmax(1) if self.same[name] else whole)
+                with instead(module, partial(self._held, name)):
+                    still.append(self.network(pixels).argmax(1))
+        return torch.stack([whole, *without, *still])
+
+    def _before(self, name: str) -> list[str]:
+        """The blocks that are over when block `name` begins: not those that it is inside of."""
+        names = list(self.blocks)
+        return [n for n in names[: names.index(name)] if not name.startswith(f"{n}.")]
+
+    def _held(self, name: str, x: Tensor) -> Tensor:
         """What the mean lesion of block `name` makes of its input."""
         mean = self._total[name] / self._count
         return carried(x, self._shape[name]) + mean.to(x.dtype)
+
+
+def _again(output: Tensor, x: Tensor) -> Tensor:
+    return output.clone()
 
 
 def carried(x: Tensor, shape: torch.Size) -> Tensor:

@@ -92,6 +92,12 @@ def test_layers_are_read_and_foretold():
     assert np.isnan(result.r2_gains["kd"].low), "two seeds have no interval"
 
 
+def test_folds_and_permutations_go_by_the_seed_of_the_analysis():
+    one, two = (ask("readout", STUDY, scope(STUDY, seed=s), seen).runs["kd0"] for s in (0, 1))
+    assert (one.accuracy != two.accuracy).any()
+    assert (one.null != two.null).any()
+
+
 def test_the_page_shows_layers_in_order():
     probes, following, gains, table, r2 = ask("readout", STUDY, scope(STUDY), seen).panels()
     assert isinstance(probes, Lines)
@@ -113,6 +119,15 @@ def test_classes_with_too_few_images_are_left_out():
         return {**seen(sight), "labels": labels}
 
     assert ask("readout", STUDY, scope(STUDY), few).images == N - 1
+
+
+def test_a_class_with_one_image_a_fold_is_kept():
+    def enough(sight):
+        labels = np.where((LABELS == 2) & (np.arange(N) > 12), 0, LABELS)
+        assert (labels == 2).sum() == 4
+        return {**seen(sight), "labels": labels}
+
+    assert ask("readout", STUDY, scope(STUDY), enough).images == N
 
 
 @pytest.mark.parametrize(("labels", "classes"), [(np.zeros(N, int), 1), (np.arange(N), 0)])

@@ -93,9 +93,11 @@ def flat_net(*layers: nn.Module) -> nn.Sequential:
         (flat_net(Stage(6), Stage(6)), ["2.steps.0", "2.steps.1", "3.steps.0", "3.steps.1"]),
         (flat_net(*(nn.Sequential(nn.Linear(6, 6), nn.ReLU()) for _ in range(3))), list("234")),
         (flat_net(nn.ReLU(), nn.LayerNorm(6), nn.Linear(6, 6)), ["1", "4"]),
+        (flat_net(Residual(6)), ["1", "2.layer"]),
+        (flat_net(nn.Sequential(nn.Linear(6, 6), nn.ReLU())), ["1", "2.0"]),
         (Odd(), ["stem", "splits.one", "splits.two", "joins.one", "joins.two"]),
     ],
-    ids=["class", "stages", "groups", "layers", "odd"],
+    ids=["class", "stages", "groups", "layers", "one class", "one group", "odd"],
 )
 def test_blocks_are_the_repeated_modules_else_groups_else_layers(body, wanted):
     assert blocks(body) == wanted

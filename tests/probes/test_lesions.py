@@ -52,6 +52,14 @@ def test_the_identity_lesion_is_the_network_without_the_block():
     assert torch.equal(seen["without"][3], seen["right"]), "no identity of another shape"
 
 
+def test_blocks_inside_a_block_are_lesioned_too():
+    inner = looked(resnet(), blocks=("layer1.1", "layer2.2"))
+    both = looked(resnet(), blocks=("layer1", "layer1.1", "layer2", "layer2.2"))
+    assert bytes(both["names"].tolist()) == b"layer1\nlayer1.1\nlayer2\nlayer2.2"
+    for part in ("without", "still"):
+        assert torch.equal(both[part][[1, 3]], inner[part])
+
+
 class Held(nn.Module):
     def __init__(self, held: Tensor, shape: tuple[int, ...] | None = None) -> None:
         super().__init__()
@@ -108,6 +116,42 @@ def test_updates_of_multiples_are_known_and_in_place_ones_too(inplace):
     plain = looked(chain(Times(3.0), Times(0.5)))
     for part in ("without", "still", "right"):
         assert torch.equal(seen[part], plain[part])
+
+
+class Counting(Times):
+    """Remembers how often it ran."""
+
+    ran = 0
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.ran += 1
+        return super().forward(x)
+
+
+def test_what_comes_before_a_block_is_not_run_again():
+    first, second = Counting(3.0), Counting(0.5)
+    looked(chain(first, second), batch=24)
+    assert first.ran == 3, "to find it, to see what it adds, and to keep what it gives"
+    assert second.ran == 3 + 2
+
+
+class Raising(nn.Module):
+    def __init__(self, inplace: bool) -> None:
+        super().__init__()
+        self.inplace = inplace
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x.add_(1.0) if self.inplace else x + 1.0
+
+
+def test_a_step_in_place_after_a_block_does_not_spoil_what_is_kept():
+    spoiled, plain = (
+        looked(chain(Times(3.0), Raising(inplace), Times(-0.5), Times(-2.0)))
+        for inplace in (True, False)
+    )
+    assert plain["still"].float().mean() not in (0, 0.5, 1), "both answers are given"
+    for part in ("right", "without", "still"):
+        assert torch.equal(spoiled[part], plain[part])
 
 
 class Pooling(nn.Module):

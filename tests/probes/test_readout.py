@@ -72,4 +72,5 @@ def test_wide_layers_are_projected_and_keep_their_inner_products():
     assert seen["features.1"].shape == (12, 2), "narrow ones are left as they are"
     ratios = small.square().sum(1) / whole.square().sum(1)
     assert 0.7 < float(ratios.mean()) < 1.3
+    assert torch.equal(looked(net(), ("2", "logits"), width=216)["features.0"], whole)
     assert torch.equal(small, looked(net(), ("2", "logits"), width=128)["features.0"])
