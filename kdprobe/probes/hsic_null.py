@@ -41,15 +41,17 @@ class Null:
             shape = (self.permutations, len(rows), self.references)
             self.total = torch.zeros(shape, device=rows.device)
         even = (rows / self.unit[:, None]).float()  # in single precision: ranks need no more
+        upper = torch.triu_indices(n, n, device=rows.device)  # what is below is the same
+        half = even.view(-1, n, n)[:, upper[0], upper[1]]
+        half *= torch.where(upper[0] == upper[1], 1.0, 2.0)
         drawn = torch.rand(self.permutations, n, generator=self.chance).argsort(1).to(rows.device)
-        at_once = max(1, AT_ONCE // (4 * self.references * n * n))
+        at_once = max(1, AT_ONCE // (4 * self.references * upper.shape[1]))
         for start in range(0, self.permutations, at_once):
             order = drawn[start : start + at_once]
-            moved = permuted(even[: self.references].view(-1, n, n), order)
-            both = even @ moved.flatten(2).flatten(0, 1).T
-            self.total[start : start + at_once] += both.view(len(even), -1, len(order)).permute(
-                2, 0, 1
-            )
+            moved = permuted(even[: self.references], order, upper)
+            both = half @ moved.flatten(0, 1).T
+            into = self.total[start : start + at_once]
+            into += both.view(len(even), -1, len(order)).permute(2, 0, 1)
         self.batches += 1
 
     def judged(self, found: Tensor) -> dict[str, Tensor]:
@@ -75,8 +77,8 @@ class Null:
         }
 
 
-def permuted(kernels: Tensor, orders: Tensor) -> Tensor:
-    """(r, n, n) kernels, (u, n) orders -> (r, u, n, n): rows and columns in every order."""
-    n = kernels.shape[-1]
-    places = orders[:, :, None] * n + orders[:, None, :]
-    return kernels.flatten(1).index_select(1, places.flatten()).view(len(kernels), -1, n, n)
+def permuted(kernels: Tensor, orders: Tensor, places: Tensor) -> Tensor:
+    """(r, n * n) kernels in every order of (u, n), at (2, m) places -> (r, u, m)."""
+    rows, columns = (orders[:, place] for place in places)
+    wanted = rows * orders.shape[1] + columns
+    return kernels.index_select(1, wanted.flatten()).view(len(kernels), *wanted.shape)

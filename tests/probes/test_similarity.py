@@ -371,12 +371,13 @@ def test_layers_that_do_not_fit_together_are_seen_one_after_another(monkeypatch)
 
 def test_permuted_is_both_rows_and_columns():
     k = torch.arange(32.0).view(2, 4, 4)
-    orders = torch.tensor([[2, 0, 3, 1], [0, 1, 2, 3]])
-    found = permuted(k, orders)
-    assert found.shape == (2, 2, 4, 4)
+    orders, places = torch.tensor([[2, 0, 3, 1], [0, 1, 2, 3]]), torch.triu_indices(4, 4)
+    found = permuted(k.flatten(1), orders, places)
+    assert found.shape == (2, 2, 10)
     for r in range(2):
         for u, order in enumerate(orders.tolist()):
-            assert found[r, u].tolist() == [[float(k[r, i, j]) for j in order] for i in order]
+            wanted = [float(k[r, order[i], order[j]]) for i, j in places.T.tolist()]
+            assert found[r, u].tolist() == wanted
 
 
 def related(strength: float, seed: int = 0) -> Tensor:
