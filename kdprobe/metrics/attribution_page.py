@@ -117,7 +117,7 @@ class Maps:
     def _asked(self) -> str:
         whose = "the class that the teacher predicts" if self.target == "teacher" else "the label"
         flat = (
-            f" Grad-CAM needs places; {', '.join(self.flat_layers)} has none."
+            f" Grad-CAM needs places: there are none at {', '.join(self.flat_layers)}."
             if self.flat_layers
             else ""
         )
@@ -135,10 +135,10 @@ class Maps:
                 cells += [_share(share, 0.0), _share(share, -1.0), _share(share, 1.0)]
             rows.append(tuple(cells))
         columns = ["map"]
-        for kind in ("rank correlation", "top overlap", "SSIM"):
-            columns += [f"{kind}: other seed", f"{kind}: other image"]
+        for kind in ("rank", "top", "SSIM"):
+            columns += [f"{kind}, other seed", f"{kind}, other image"]
         for arm in arms:
-            columns += [f"{arm} nearer %", f"{arm} from %", f"{arm} to %"]
+            columns += [f"{arm} nearer %", f"{arm} low", f"{arm} high"]
         return Table(
             title="What agreement is worth",
             how_to_read=(

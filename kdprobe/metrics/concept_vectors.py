@@ -87,6 +87,7 @@ def concept_vectors(
     }
     seen = yield list(asked.values())
     found, reasons = answered(seen, asked)
+    found = {run: _in_order(look, layers) for run, look in found.items()}
     judge = found.get(study.teacher.id) if study.teacher else None
     alike = {run: _alike(look, judge) for run, look in found.items()}
     places = list(dict.fromkeys(place for look in found.values() for place in _places(look)))
@@ -135,6 +136,13 @@ def _kind(concepts: str, folders: str, of: str, scope: Scope) -> str:
             "--set concept_vectors.concepts=parts the data set's parts"
         )
     return concepts
+
+
+def _in_order(look: Look, layers: Sequence[str]) -> dict[str, Array]:
+    """A store sorts by name; here the layers stand as they follow each other."""
+    place = {layer: index for index, layer in enumerate(layers)}
+    keys = sorted(look, key=lambda key: place.get(key.split("/")[1], 0) if "/" in key else -1)
+    return {key: look[key] for key in keys}
 
 
 def _places(look: Look) -> list[Place]:

@@ -49,10 +49,10 @@ class ConceptVectors:
             found.append(
                 forest(
                     "Concepts that count as they do for the teacher",
-                    "share of slopes with the teacher's sign, student minus baseline",
+                    "share of equal signs, student minus baseline",
                     self.like_teacher,
-                    "Right of the line a concept speaks for or against the class on the same "
-                    "images as in the teacher.",
+                    "Signs of the slopes along the concept, as in the teacher: right of the line "
+                    "it speaks for or against the class on the same images.",
                 )
             )
         return [*found, self._table()]

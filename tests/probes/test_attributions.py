@@ -92,6 +92,11 @@ def test_grad_cam_is_its_definition_also_before_an_in_place_rectifier(layer):
     assert torch.allclose(seen[f"maps/{layer}"], wanted, atol=1e-6)
 
 
+def test_one_place_is_no_place():
+    body = nn.Sequential(nn.Conv2d(3, 4, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 2))
+    assert set(look(body, "grad_cam", layers=("0", "1"))) == {"target", "maps/0"}
+
+
 def test_integrated_gradients_come_near_the_change_of_the_logit_with_more_steps():
     few, many = (look(convolutional(), "integrated_gradients", steps=n) for n in (2, 64))
     assert many["gap"].abs().mean() < 0.1 * few["gap"].abs().mean() + 1e-6
