@@ -44,7 +44,7 @@ def _bundled_body(entry: NetworkEntry) -> nn.Module:
 
 
 def _own_body(entry: NetworkEntry, allowed: Collection[str]) -> nn.Module:
-    make = _own_code(entry.factory, allowed)
+    make = own_code(entry.factory, allowed)
     try:
         body = make(num_classes=entry.num_classes, **entry.arguments)
     except TypeError as error:
@@ -111,7 +111,7 @@ def load_images(data: DataEntry, split: str = "test", allowed: Collection[str] =
         InputError: the factory's module is not in `allowed`, or does not give `Images`.
         UnknownName: no bundled data set has such a name.
     """
-    make = _own_code(data.factory, allowed) if data.factory else DATASETS[data.name].make
+    make = own_code(data.factory, allowed) if data.factory else DATASETS[data.name].make
     try:
         images = make(split, **data.arguments)
     except TypeError as error:
@@ -140,7 +140,12 @@ def _failed(factory: str, error: Exception) -> InputError:
     return InputError(f"factory {factory!r} failed: {told}; wanted it to return; mend that code")
 
 
-def _own_code(path: str, allowed: Collection[str]) -> Callable[..., Any]:
+def own_code(path: str, allowed: Collection[str]) -> Callable[..., Any]:
+    """The function at ``module:function``, the user's own code.
+
+    Raises:
+        InputError: its module is not in `allowed`, or there is no such function.
+    """
     module, _, name = path.partition(":")
     if module not in allowed:
         raise InputError(
@@ -168,7 +173,7 @@ def code_digest(study: Study, allowed: Collection[str]) -> dict[str, str]:
     factories = {run.entry.network.factory for run in study.runs} - {""}
     found = {}
     for factory in sorted(factories):
-        _own_code(factory, allowed)
+        own_code(factory, allowed)
         home = Path(sys.modules[factory.partition(":")[0]].__file__ or "").parent
         files = {Path(file) for module in list(sys.modules.values()) if (file := _file_of(module))}
         near = sorted(path for path in files if path.is_relative_to(home) and _is_own(path, home))

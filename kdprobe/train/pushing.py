@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from kdprobe.errors import InputError, KdprobeError, UsageError
-from kdprobe.loading import _own_code  # the one place where code of the user's is imported
+from kdprobe.loading import own_code
 from kdprobe.train.chance import drawn_from
 from kdprobe.train.expression import Term, parse_loss
 from kdprobe.train.faults import meaning_faults
@@ -73,7 +73,7 @@ def own_loss(path: str, allowed: Collection[str]) -> nn.Module:
             f"found code to run: {path!r}; refused. If you trust it, run again with "
             f"--allow-code {module}"
         )
-    make = _own_code(path, allowed)
+    make = own_code(path, allowed)
     try:
         made = make()
     except Exception as error:  # whatever the user's own code may raise
