@@ -8,19 +8,13 @@ from pathlib import Path
 
 import pytest
 import torch
+from handmade import FAST
 from safetensors.torch import save_file
 
 import kdprobe
 from kdprobe.metrics.contract import METRICS
 
 README = Path(__file__).parent.parent / "README.md"
-FAST = {
-    "accuracy": {"images": 16},
-    "fidelity": {"images": 16},
-    "cka": {"images": 8, "batch": 8},
-    "landscape": {"images": 4, "points": 3, "directions": 1, "plane_points": 3},
-    "discarding": {"probes": 4, "noises": 4, "grid": 8},
-}
 
 
 def block(language: str, containing: str) -> str:
@@ -71,6 +65,11 @@ def test_add_a_metric(tiny_study: Path, tmp_path: Path) -> None:
     runs = results.metric("confidence").values["runs"]
     assert set(runs) == {run.id for run in results.study.runs}
     assert all(0.1 <= p <= 1 for p in runs.values())
+
+
+def test_every_metric_is_named() -> None:
+    text = README.read_text("utf-8")
+    assert [key for key in METRICS if f"`{key}`" not in text] == []
 
 
 def test_the_python_example_names_what_exists() -> None:
