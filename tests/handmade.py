@@ -28,6 +28,7 @@ FAST: dict[str, dict[str, Any]] = {
     "transferability": {"images": 8, "steps": 2},
     "similarity": {"images": 16, "k": 3, "permutations": 3, "half_samples": 2},
     "distilled": {"images": 16, "permutations": 3, "half_samples": 2},
+    "dimension": {"images": 24, "k": 3, "half_samples": 2},
     "landscape": {"images": 4, "points": 3, "directions": 1, "pairs": 2, "plane_points": 3},
     "barrier": {"images": 8, "points": 3},
     "trajectory": {"images": 8, "points": 2},
