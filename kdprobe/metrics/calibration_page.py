@@ -10,7 +10,7 @@ from kdprobe.panels import Forest, Lines, Panel, Series, Table
 from kdprobe.stats import Difference
 
 SHARES = {"ece": "ECE", "overconfidence": "overconfidence", "brier": "Brier score"}
-NATS = {"nll": "NLL", "nll_scaled": "NLL at its best temperature"}
+NATS = {"nll": "NLL", "nll_scaled": "NLL at best T"}
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ class Calibrations:
         forests = [
             self._forest(
                 "Calibration against the baseline",
-                "percentage points; Brier score: hundredths",
+                "hundredths",
                 SHARES,
                 told,
             ),

@@ -84,7 +84,7 @@ class ByClass:
         gained = {arm: 100 * one.effect for arm, one in self.gains.items()}
         plain = {arm: 100 * one.accuracy for arm, one in self.arms.items()}
         table = gained or plain
-        top = max((abs(x) for v in gained.values() for x in v if np.isfinite(x)), default=0.0)
+        known = [x for v in gained.values() for x in v if np.isfinite(x)]
         title = "Gain of every class" if gained else "Accuracy of every class"
         reading = (
             "Percentage points that students are more often right than the baseline of the same "
@@ -101,8 +101,8 @@ class ByClass:
             columns=tuple(table),
             row_label="class",
             column_label="arm",
-            low=-max(top, 1.0) if gained else 0.0,
-            high=max(top, 1.0) if gained else 100.0,
+            low=min([0.0, *known]),
+            high=max([1.0, *known]) if gained else 100.0,
         )
 
     def _least(self) -> Text:

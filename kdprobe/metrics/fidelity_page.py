@@ -10,7 +10,7 @@ from kdprobe.stats import Difference
 
 SHARES = {  # effects in points, and what the page calls them
     "agreement": "agreement",
-    "agreement_when_teacher_right": "where teacher is right",
+    "agreement_when_teacher_right": "teacher right",
     "agreement_when_teacher_wrong": "copied errors",
 }
 ALONE = " No baseline shares a seed with a student, so no difference to it is shown."

@@ -17,6 +17,7 @@ from kdprobe.metrics.accuracy import (
     proportion_error,
     right_in_best_order,
 )
+from kdprobe.metrics.answers import every_second
 from kdprobe.metrics.contract import METRICS
 
 LABELS = np.arange(40) % 5
@@ -91,8 +92,8 @@ def test_the_best_order_is_that_of_all_orders():
         order = best_order(answers, labels, 4)
         assert sorted(order) == [0, 1, 2, 3]
         assert (order[answers] == labels).sum() == max(scores)
-    unused = best_order(np.zeros(3, int), np.zeros(3, int), 4)
-    np.testing.assert_array_equal(unused, np.arange(4), "an output that says nothing stays")
+    moved = best_order(np.zeros(3, int), np.full(3, 2), 4)
+    np.testing.assert_array_equal(moved, [2, 1, 0, 3], "no output moves for nothing")
 
 
 def test_classes_in_another_order_are_named():
@@ -126,6 +127,20 @@ def test_an_untrained_network_and_few_images_are_not_suspected(count):
         for guess in (answers, np.zeros_like(answers), np.full_like(answers, labels[0])):
             reordered = right_in_best_order(guess, labels, 5)
             assert not is_in_another_order(guess == labels, reordered, labels)
+
+
+def test_a_network_that_always_gives_a_rare_class_is_not_suspected():
+    labels = (np.arange(200) % 5 == 0).astype(int)
+    always = np.ones(200, int)
+    reordered = right_in_best_order(always, labels, 2)
+    assert reordered.mean() == 0.8
+    assert not is_in_another_order(always == labels, reordered, labels)
+
+
+@pytest.mark.parametrize("labels", [np.arange(40) % 2, np.repeat([0, 1, 2], [20, 8, 12])])
+def test_halves_have_every_class_alike(labels):
+    half = every_second(labels)
+    np.testing.assert_array_equal(np.bincount(labels[half]), np.bincount(labels[~half]))
 
 
 def test_the_other_half_decides_the_order():

@@ -117,6 +117,16 @@ def test_two_classes_have_a_best_temperature_in_closed_form(margin, right, wrong
     assert likelihood(z, labels, best).mean() == pytest.approx(entropy, rel=1e-6)
 
 
+def test_every_draw_of_two_classes_has_its_best_temperature_in_closed_form():
+    z, labels = two_classes(2.0, 70, 30)
+    weights = np.random.default_rng(5).multinomial(100, np.full(100, 0.01), size=300)
+    share = weights @ (z.argmax(1) == labels) / 100
+    wanted = np.quantile(2 / np.log(share / (1 - share)), [0.025, 0.975])
+    best = best_temperature(z, labels)
+    found = temperature_interval(z, labels, best, draws=300, seed=5)
+    np.testing.assert_allclose(found, wanted, rtol=0.005)
+
+
 def test_the_interval_is_that_of_fitting_every_draw():
     z, labels = calibrated(150)
     best = best_temperature(z, labels)

@@ -83,7 +83,8 @@ def test_the_page():
     figure, text, table = result.panels()
     assert isinstance(figure, Heatmap)
     assert (figure.rows, figure.columns) == (tuple("abcd"), ("kd",))
-    assert figure.low == -figure.high
+    assert figure.low == pytest.approx(100 * result.gains["kd"].effect.min())
+    assert figure.high == pytest.approx(100 * result.gains["kd"].effect.max())
     assert figure.values[2][0] == pytest.approx(100 * result.gains["kd"].effect[2], abs=0.01)
     assert isinstance(text, Text)
     assert "kd: class 'c' gains least" in text.text
