@@ -141,8 +141,8 @@ def readout(
     the other folds, its penalty by generalised cross-validation there: as it is taken out of fold,
     wide layers have no advantage by fitting noise, and it may be below 0. Nulls: the same with
     permuted labels, and with permuted rows. Classes with fewer images than folds are left out.
-    Of networks with fewer than two named layers, their blocks are looked at besides. At the last
-    epoch that the learners share.
+    Of networks with fewer than two named layers, up to twelve blocks are looked at besides. At the
+    last epoch that the learners share.
     """
     _must_be_sensible(folds, strength)
     asked = {

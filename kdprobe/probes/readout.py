@@ -21,6 +21,7 @@ from kdprobe.study import Checkpoint
 from kdprobe.taps import find_taps, flat, watch
 
 PROJECTION = 30  # purpose of chance
+MOST_BLOCKS = 12  # that stand in for named layers: R^2 is of all pairs
 
 
 @probe("pooled_features", version=1)
@@ -34,8 +35,8 @@ def pooled_features(
     spread: bool,
 ) -> Mapping[str, Tensor]:
     """Returns names, the layers, one a line, as UTF-8; labels (n,); and for each layer i
-    ``features.i`` (n, d) with d <= `width`. Of fewer than two layers, the network's blocks are
-    looked at besides, and come first.
+    ``features.i`` (n, d) with d <= `width`. Of fewer than two layers, the network's blocks, or up
+    to twelve of them, are looked at besides, and come first.
     """
     images, network = lens.images, lens.network(subjects[0])
     pixels = images.pixels.to(lens.device)
@@ -73,4 +74,8 @@ def projected(features: Tensor, width: int, lens: Lens) -> Tensor:
 
 
 def _blocks(network: Network, image: Tensor, layers: Sequence[str]) -> list[str]:
-    return [] if len(layers) > 1 else [n for n in find_blocks(network, image) if n not in layers]
+    """Blocks for a network with fewer than two layers; of many, some that are evenly spread."""
+    if len(layers) > 1:
+        return []
+    found = [name for name in find_blocks(network, image) if name not in layers]
+    return found[:: -(-len(found) // MOST_BLOCKS)] if found else []

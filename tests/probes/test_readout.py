@@ -60,6 +60,8 @@ def test_layers_come_in_order_and_an_in_place_step_does_not_touch_them(rows):
 
 def test_blocks_stand_in_where_a_network_names_only_its_output():
     assert names(looked(net(), ("logits",))) == ["0", "logits"]
+    deep = nn.Sequential(nn.Flatten(), *(nn.Linear(192, 192) for _ in range(30)), nn.Linear(192, 2))
+    assert names(looked(deep, ("logits",))) == [*map(str, range(1, 31, 3)), "logits"]
     single = nn.Sequential(nn.Flatten(), nn.Linear(192, 2))
     assert names(looked(single, ("logits",))) == ["logits"]
 
