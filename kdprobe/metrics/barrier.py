@@ -205,7 +205,8 @@ def barrier(
             "two seeds; this study has none"
         )
     if min(images, scope.available) < FEWEST:
-        raise NotApplicable(f"needs at least {FEWEST} images, found {min(images, scope.available)}")
+        count = min(images, scope.available)
+        raise NotApplicable(f"needs at least {FEWEST} images; found {count}: take more")
     asked = {
         pair: sight("path", *(study.final(run) for run in pair), images=images, points=points)
         for pair in wanted

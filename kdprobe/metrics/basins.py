@@ -184,7 +184,7 @@ def basins(study: Study, scope: Scope, *, images: int = 128, points: int = 13) -
         )
     if min(images, scope.available) < FEWEST_IMAGES:
         count = min(images, scope.available)
-        raise NotApplicable(f"needs at least {FEWEST_IMAGES} images, found {count}")
+        raise NotApplicable(f"needs at least {FEWEST_IMAGES} images; found {count}: take more")
     finals = {three: [study.final(run) for run in three] for three in wanted}
     asked = {three: sight("triangle", *finals[three], images=images) for three in wanted}
     shown = {next(iter(wanted)), *(three for three, group in wanted.items() if group == REFERENCE)}

@@ -198,7 +198,7 @@ def trajectory(
         )
     if min(images, scope.available) < FEWEST_IMAGES:
         found = min(images, scope.available)
-        raise NotApplicable(f"needs at least {FEWEST_IMAGES} images, found {found}")
+        raise NotApplicable(f"needs at least {FEWEST_IMAGES} images; found {found}: take more")
     asked = {run: sight("route", *run.checkpoints) for run in runs}
     first = [one for arm in study.arms.values() for one in arm if one in asked]
     shown = {run.arm: run for run in reversed(first)}

@@ -139,6 +139,9 @@ def test_components_are_those_of_a_singular_value_decomposition():
     torch.testing.assert_close((found * axes[:2]).sum(1).abs(), torch.ones(2).double())
     torch.testing.assert_close(marks, away @ found.T)
     assert marks[-1].abs().max() < 1e-12
+    assert (basis.max(1).values > -basis.min(1).values).all(), "the sign is not left to chance"
+    for some in (principal((-away) @ (-away).T), principal(4 * away @ away.T)):
+        torch.testing.assert_close(some[2], parts)
     torch.testing.assert_close(
         mixed([{"a": row} for row in away], basis[0].tolist())["a"], found[0]
     )
