@@ -58,8 +58,8 @@ def cka(
     learners = followed(study)
     if not learners:
         raise NotApplicable("needs a student or a baseline; this study has only a teacher")
-    if min(images, scope.available) < SMALLEST:
-        raise NotApplicable(f"needs at least {SMALLEST} images, found {scope.available}")
+    if (count := min(images, scope.available)) < SMALLEST:
+        raise NotApplicable(f"needs at least {SMALLEST} images, found {count}")
     runs = (teacher, *learners)  # the baselines come first among the learners
     names = {run.id: scope.similarity_layers[run.id] for run in runs}
     wanted = sight(

@@ -86,8 +86,8 @@ def settling(
     if not 0 < level < 1:
         raise UsageError(f"setting settling.level is {level:g}; wanted between 0 and 1")
     runs, epochs = learners(study)
-    if min(images, scope.available) < SMALLEST:
-        raise NotApplicable(f"needs at least {SMALLEST} images, found {scope.available}")
+    if (count := min(images, scope.available)) < SMALLEST:
+        raise NotApplicable(f"needs at least {SMALLEST} images, found {count}")
     names = scope.similarity_layers
     how: dict[str, Any] = {
         "images": images,

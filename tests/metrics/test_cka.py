@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from scipy.special import stdtr
 from stage import FAMILY, LAYERS, ask, made_up, scope
 
 from kdprobe.errors import NotApplicable, Refused, UsageError
@@ -142,7 +143,8 @@ def test_maps_are_means_over_seeds_and_differences_have_intervals():
     nearer = {(gap.arm, gap.layer): gap for gap in result.nearer_teacher}
     assert nearer["kd", "pooled"].effect == pytest.approx(0.21)
     assert nearer["kd", "pooled"].low == pytest.approx(0.21 - 4.302653 * 0.01 / 3**0.5)
-    assert nearer["kd", "pooled"].p < 0.05 / 2
+    alone = 2 * stdtr(2, -0.21 / (0.01 / 3**0.5))
+    assert nearer["kd", "pooled"].p == pytest.approx(2 * alone, rel=1e-4), "two layers, by Holm"
     assert (nearer["kd", "logits"].effect, nearer["kd", "logits"].p) == (0, 1)
     beside = {(gap.arm, gap.layer): gap.effect for gap in result.nearer_baseline}
     assert beside == {("kd", "pooled"): pytest.approx(-0.3), ("kd", "logits"): pytest.approx(-0.3)}
@@ -234,6 +236,8 @@ def test_a_teacher_and_someone_beside_it_are_needed():
     study = made_up(FAMILY)
     with pytest.raises(NotApplicable, match="needs at least 4 images, found 3"):
         ask("cka", study, scope(study, available=3), similar([], level))
+    with pytest.raises(NotApplicable, match="needs at least 4 images, found 2"):
+        ask("cka", study, scope(study), similar([], level), images=2)
 
 
 @pytest.mark.parametrize(

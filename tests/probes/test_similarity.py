@@ -143,6 +143,17 @@ def test_single_precision_keeps_five_digits_and_bf16_two(kernel):
     assert 1e-5 < np.abs(coarse - exact).max() < 2e-2
 
 
+def test_bf16_is_of_the_products_too():
+    x = torch.randn(16, 50, generator=torch.Generator().manual_seed(0))
+    off = (gram(x, bf16=True) - gram(x)).abs().max() / gram(x).abs().max()
+    assert 1e-5 < off < 1e-2
+    data, body = noise_images(8), network(net(0))
+    with torch.autocast("cpu", torch.bfloat16):
+        logits = body(data.pixels)
+    found = tapped("one", ("4",), Stage(data, {"one": body})).grams(data.pixels, bf16=True)
+    torch.testing.assert_close(found[0], gram(logits, bf16=True), rtol=0, atol=0)
+
+
 def test_independent_features_have_none_on_average_without_bias():
     chance = torch.Generator().manual_seed(0)
     found = {"debiased": [], "biased": []}
@@ -290,15 +301,21 @@ class Odd(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.twice, self.never, self.head = nn.ReLU(), nn.ReLU(), nn.Linear(192, 4)
-        self.mean = Mean()
+        self.mean, self.first = Mean(), First()
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.head(self.twice(self.twice(x)).flatten(1)) + self.mean(x)
+        flat = self.twice(self.twice(x)).flatten(1)
+        return self.head(flat) + self.mean(x) + self.first(x).mean()
 
 
 class Mean(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         return x.mean()
+
+
+class First(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        return x[:1]
 
 
 @pytest.mark.parametrize(
@@ -307,6 +324,7 @@ class Mean(nn.Module):
         ("twice", "called more than once"),
         ("never", "is not called on these images"),
         ("mean", r"shape \(\) for 2 images; wanted one row an image"),
+        ("first", r"shape \(1, 3, 8, 8\) for 2 images"),
         ("nowhere", "found no layer 'nowhere'"),
     ],
 )
@@ -417,6 +435,19 @@ def test_the_null_is_the_hsic_of_permuted_images():
     deviation = (null - null.mean()) / null.std()
     np.testing.assert_allclose(seen["highest"], deviation, atol=1e-3)
     assert float(seen["p"][1, 0]) == (1 + (null >= float(found[1, 0])).sum()) / 8
+
+
+def test_the_null_of_several_batches_is_the_mean_of_theirs():
+    chance, rows = torch.Generator().manual_seed(0), []
+    null = Null(torch.arange(2), 1, 50, chance)
+    for seed in (0, 1):
+        rows.append(Kernel().centred(related(0.5, seed)))
+        null.add(rows[-1], 24)
+    found = torch.stack([each @ each[:1].T for each in rows]).mean(0)
+    both, (one, two) = null.judged(found), (judged(related(0.5, seed), 50)[0] for seed in (0, 1))
+    mean = (one["spread"].square() + two["spread"].square()).sqrt() / 2
+    assert float(both["spread"][1, 0]) == pytest.approx(float(mean[1, 0]), rel=0.3)
+    assert float(both["p"][1, 0]) == pytest.approx(1 / 51)
 
 
 def test_the_null_does_not_depend_on_how_many_fit_at_once(monkeypatch):
