@@ -63,7 +63,7 @@ def layer_norm(num_classes: int) -> nn.Module:
 
 
 class Shared(nn.Module):
-    """One block called three times, tied weights, and weights made anew in every pass."""
+    """One block called three times, and tied weights."""
 
     def __init__(self, num_classes: int) -> None:
         super().__init__()
@@ -71,7 +71,7 @@ class Shared(nn.Module):
         self.block = nn.Sequential(nn.Conv2d(6, 6, 3, padding=1), nn.BatchNorm2d(6), nn.Tanh())
         self.one, self.two = nn.Linear(6, 6), nn.Linear(6, 6)
         self.two.weight = self.one.weight
-        self.head = weight_norm(nn.Linear(6, num_classes))
+        self.head = nn.Linear(6, num_classes)
 
     def forward(self, x: Tensor) -> Tensor:
         x = self.stem(x)
@@ -145,6 +145,33 @@ def linear(num_classes: int) -> nn.Module:
     return nn.Sequential(nn.Flatten(), nn.Linear(3 * SIDE * SIDE, num_classes))
 
 
+def company(num_classes: int) -> nn.Module:
+    """Normalises by the images beside an image, and cannot see one alone."""
+    norm, after = (nn.BatchNorm2d(6, track_running_stats=False) for _ in range(2))
+    last = nn.BatchNorm1d(6, track_running_stats=False)
+    head = [nn.AdaptiveAvgPool2d(1), nn.Flatten(), last, nn.Linear(6, num_classes)]
+    return nn.Sequential(_stem(norm), nn.Conv2d(6, 6, 3, padding=1), after, *head)
+
+
+class Half(nn.Module):
+    """Works in bfloat16 inside, and gives float64."""
+
+    def __init__(self, num_classes: int) -> None:
+        super().__init__()
+        self.stem, self.head = _stem(nn.BatchNorm2d(6)), nn.Linear(6, num_classes)
+
+    def forward(self, x: Tensor) -> Tensor:
+        with torch.autocast(x.device.type, torch.bfloat16):
+            logits = self.head(self.stem(x).mean((2, 3)))
+        return logits.double()
+
+
+def weight_normed(num_classes: int) -> nn.Module:
+    """Weights made anew in every pass; torch differentiates this norm once, not twice."""
+    wide, norm = nn.Linear(3 * SIDE * SIDE, 6), weight_norm(nn.Linear(6, 6))
+    return nn.Sequential(nn.Flatten(), wide, nn.Tanh(), norm, nn.Tanh(), nn.Linear(6, num_classes))
+
+
 class Silent(nn.Module):
     """The same answer to every image: its weights are zero."""
 
@@ -183,4 +210,4 @@ class Reader(nn.Module):
 
 
 shared, tuples, transformer, rows = Shared, Tuples, Transformer, Rows
-silent, rounding, reader = Silent, Rounding, Reader
+silent, rounding, reader, half = Silent, Rounding, Reader, Half
