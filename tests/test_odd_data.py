@@ -51,26 +51,27 @@ def measured(study: Path, folder: Path, report: bool = False) -> Results:
     )
 
 
-def must_be_told(results: Results) -> None:
-    """Every metric is there, with numbers and panels or with a sentence."""
-    assert {report.key for report in results.metrics} == set(METRICS)
-    for report in results.metrics:
-        if report.status == "measured":
-            assert report.panels, report.key
-        else:
-            assert len(report.reason.split()) > 3, report.key
-    assert "NaN" not in results.to_json()
-    json.loads(results.to_json())
+def untold(results: Results) -> list[str]:
+    """Metrics that are missing, or have neither numbers and panels nor a sentence."""
+    json.loads(results.to_json(), parse_constant=pytest.fail)
+    reports = {report.key: report for report in results.metrics}
+    return [
+        key
+        for key in METRICS
+        if key not in reports
+        or (reports[key].status == "measured" and not (reports[key].panels and reports[key].values))
+        or (reports[key].status != "measured" and len(reports[key].reason.split()) < 4)
+    ]
 
 
 @pytest.mark.parametrize("kind", ["plain", "one class", "equal", "no masks"])
 def test_poor_data(tmp_path, monkeypatch, kind):
-    must_be_told(analysed(tmp_path, monkeypatch, kind, report=True))
+    assert untold(analysed(tmp_path, monkeypatch, kind, report=True)) == []
 
 
 @pytest.mark.parametrize("count", [1, 2, 3, 5])
 def test_few_images(tmp_path, monkeypatch, count):
-    must_be_told(analysed(tmp_path, monkeypatch, "plain", count=count))
+    assert untold(analysed(tmp_path, monkeypatch, "plain", count=count)) == []
 
 
 @pytest.mark.parametrize(
@@ -87,7 +88,7 @@ def test_few_images(tmp_path, monkeypatch, count):
     ids=["a teacher", "no teacher", "no baseline", "no student", "alone", "no pair", "a control"],
 )
 def test_incomplete_studies(tmp_path, monkeypatch, runs):
-    must_be_told(analysed(tmp_path, monkeypatch, "plain", runs))
+    assert untold(analysed(tmp_path, monkeypatch, "plain", runs)) == []
 
 
 @pytest.mark.parametrize("who", ["t", "s"])
@@ -97,7 +98,7 @@ def test_a_network_that_answers_everything_alike(tmp_path, monkeypatch, who):
     study = tmp_path / "study"
     for file in (study / who).iterdir():
         save_file({name: 0 * value for name, value in load_file(file).items()}, file)
-    must_be_told(measured(study, tmp_path))
+    assert untold(measured(study, tmp_path)) == []
 
 
 def test_a_teacher_of_other_classes_is_left_out_and_the_rest_is_measured(tmp_path, monkeypatch):
@@ -105,6 +106,6 @@ def test_a_teacher_of_other_classes_is_left_out_and_the_rest_is_measured(tmp_pat
     results = analysed(
         tmp_path, monkeypatch, "plain", (run("t", "teacher", network=network), *RUNS[1:])
     )
-    must_be_told(results)
+    assert untold(results) == []
     assert [problem.subject for problem in results.problems if problem.left_out][:1] == ["t"]
     assert results.metric("accuracy").status == "measured"
