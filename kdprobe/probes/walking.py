@@ -54,7 +54,19 @@ class Loss:
         )
         if self._follower is not None and self._pixels.dim() == 4:
             self._pixels = self._pixels.contiguous(memory_format=torch.channels_last)
-        self()
+        self._begin(precision)
+
+    def _begin(self, precision: str) -> None:
+        """The first of the checks, at the network's own place."""
+        try:
+            self()
+        except RuntimeError as error:
+            if self._dtype is None:
+                raise
+            raise InputError(
+                f"found that the network cannot run in {precision} ({error}); wanted operations "
+                "that can: set precision to float32"
+            ) from error
 
     def __call__(self) -> Tensor:
         if self._follower is None:

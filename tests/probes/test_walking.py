@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from torch.linalg import vector_norm
 from torch.nn.functional import cross_entropy
 
-from kdprobe.errors import UsageError
+from kdprobe.errors import InputError, UsageError
 from kdprobe.models.contract import Network, make_body
 from kdprobe.probes import walking
 from kdprobe.probes.directions import random_direction
@@ -177,6 +177,30 @@ def test_an_unknown_precision_is_refused():
     net, data = resnet(), noise_images(4, side=32)
     with pytest.raises(UsageError, match="found precision 'half'; wanted float32, bf16"):
         loss_of("net", Stage(data, {"net": net}), net, precision="half")
+
+
+class Picky(nn.Sequential):
+    """Has no answer in bfloat16, or none at all."""
+
+    def __init__(self, dtypes: tuple[torch.dtype, ...]) -> None:
+        super().__init__(nn.Flatten(), nn.Linear(192, 2))
+        self.dtypes = dtypes
+
+    def forward(self, x: Tensor) -> Tensor:
+        if x.dtype in self.dtypes:
+            raise RuntimeError("not implemented for 'BFloat16'")
+        return super().forward(x)
+
+
+def test_a_network_that_cannot_run_in_bf16_is_refused():
+    net, data = network(Picky((torch.bfloat16,))), noise_images(4)
+    stage = Stage(data, {"net": net})
+    assert loss_of("net", stage, net)().shape == (4,)
+    with pytest.raises(InputError, match=r"cannot run in bf16 .*; wanted operations that can: set"):
+        loss_of("net", stage, net, precision="bf16")
+    broken = network(Picky((torch.float32,)))
+    with pytest.raises(RuntimeError, match="not implemented"):
+        walk(broken, [[]], loss_of("net", Stage(data, {"net": broken}), broken))
 
 
 def test_classes_in_another_order_stay_so():
