@@ -192,6 +192,7 @@ class Gallery(PanelBase):
 class AttributionMap(Frozen):
     """What one method shows of one network on one image."""
 
+    method: str
     network: str
     role: str
     values: Bytes  # (h, w) in [-1, 1]: for the class or against it, by the map's own largest
@@ -199,11 +200,10 @@ class AttributionMap(Frozen):
 
 
 class AttributionPicture(Frozen):
-    """One image under the maps of several networks by one method."""
+    """One image under the maps of several networks."""
 
     name: str
     label: str  # its class; empty where that is unknown
-    method: str
     pixels: Bytes  # (h, w, 3) RGB
     object: Bytes | None = None  # (h, w) 255 on the object
     maps: tuple[AttributionMap, ...]

@@ -86,7 +86,7 @@ class Maps:
             found.append(
                 forest(
                     "Relevance on the object",
-                    "share of positive relevance, student minus baseline",
+                    "relevance share, student minus baseline",
                     self.mass,
                     "Right of the line more of what speaks for the class is on the object.",
                 )

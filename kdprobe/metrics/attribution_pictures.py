@@ -10,7 +10,7 @@ from kdprobe.metrics.scope import Scope
 from kdprobe.panels import AttributionMap, AttributionPicture, Bytes, Overlays
 from kdprobe.study import Run, Study
 
-LARGEST = 64  # pixels of a picture's side; larger ones are taken down
+PICTURE, MAP = 64, 40  # pixels of their sides; larger ones are taken down
 METHODS = 3  # kinds of maps that are drawn
 NETWORKS = 5  # that stand side by side
 
@@ -32,9 +32,7 @@ def overlays(
     first = [runs[0] for runs in study.arms.values() if runs[0].id in maps]
     networks = [teacher, *first][:NETWORKS]
     pictures = tuple(
-        _picture(study, scope, seen, maps, networks, name, i)
-        for i in range(min(shown, len(seen["labels"])))
-        for name in _drawn(list(maps[teacher.id]))
+        _picture(scope, seen, maps, networks, i) for i in range(min(shown, len(seen["labels"])))
     )
     return Overlays(
         title="Where the networks look",
@@ -56,38 +54,43 @@ def _drawn(names: list[str]) -> list[str]:
 
 
 def _picture(
-    study: Study,
     scope: Scope,
     seen: Mapping[str, Array],
     maps: Mapping[str, Mapping[str, Array]],
     networks: list[Run],
-    name: str,
     i: int,
 ) -> AttributionPicture:
-    size = [min(LARGEST, side) for side in seen["object"].shape[1:]]
-    pixels = taken_down(seen["pixels"][i : i + 1], *size)[0]
-    on = taken_down(seen["object"][i : i + 1], *size)[0] >= 0.5
+    theirs = maps[networks[0].id]
+    on = _fitting(seen["object"][i], PICTURE) >= 0.5
     return AttributionPicture(
         name=f"image {i}",
         label=scope.classes[int(seen["labels"][i])],
-        method=name,
-        pixels=Bytes.pack(pixels),
+        pixels=Bytes.pack(_fitting(seen["pixels"][i], PICTURE)),
         object=Bytes.pack(on * 255.0) if scope.has_masks else None,
         maps=tuple(
-            _map(run, maps[run.id][name][i], maps[networks[0].id][name][i])
+            _map(run, name, maps[run.id][name][i], theirs[name][i])
+            for name in _drawn(list(theirs))
             for run in networks
             if name in maps[run.id]
         ),
     )
 
 
-def _map(run: Run, values: Array, theirs: Array) -> AttributionMap:
+def _fitting(image: Array, side: int) -> Array:
+    """(h, w, ...) no larger than `side`."""
+    high, wide = (min(side, length) for length in image.shape[:2])
+    return np.asarray(taken_down(image[None], high, wide)[0])
+
+
+def _map(run: Run, name: str, values: Array, theirs: Array) -> AttributionMap:
     """Values (h, w) over their largest size, with how near they are to the teacher's."""
-    largest = float(np.abs(values).max())
     near = float(rank_correlation(values[None], theirs[None])[0])
+    small = _fitting(values, MAP)
+    largest = float(np.abs(small).max())
     return AttributionMap(
+        method=name,
         network=run.id,
         role=run.role,
-        values=Bytes.pack(values / largest if largest > 0 else values, -1.0, 1.0),
+        values=Bytes.pack(small / largest if largest > 0 else small, -1.0, 1.0),
         note="" if run.role == "teacher" or np.isnan(near) else f"r = {near:.2f}",
     )

@@ -49,7 +49,7 @@ class ConceptVectors:
             found.append(
                 forest(
                     "Concepts that count as they do for the teacher",
-                    "share of equal signs, student minus baseline",
+                    "equal signs, student minus baseline",
                     self.like_teacher,
                     "Signs of the slopes along the concept, as in the teacher: right of the line "
                     "it speaks for or against the class on the same images.",

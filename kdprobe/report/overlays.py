@@ -25,19 +25,26 @@ GAMMA = 0.6  # of a map's size: the weak parts are to be seen too
 
 def layers(panel: Overlays) -> list[tuple[str, list[Tile]]]:
     """For each picture and method: what it is, the picture itself, then one tile a network."""
-    return [
-        (_heading(picture), [_plain(picture), *(_over(picture, at) for at in picture.maps)])
-        for picture in panel.pictures
-    ]
+    rows = []
+    for picture in panel.pictures:
+        plain = _plain(picture)
+        for method, maps in _by_method(picture).items():
+            tiles = [plain, *(_over(picture, at) for at in maps)]
+            rows.append((f"{picture.name}, {method}", tiles))
+    return rows
 
 
 def most_layers(panel: Overlays) -> int:
     """How many tiles stand beside each other."""
-    return 1 + max((len(picture.maps) for picture in panel.pictures), default=0)
+    found = [len(maps) for picture in panel.pictures for maps in _by_method(picture).values()]
+    return 1 + max(found, default=0)
 
 
-def _heading(picture: AttributionPicture) -> str:
-    return f"{picture.name}, {picture.method}"
+def _by_method(picture: AttributionPicture) -> dict[str, list[AttributionMap]]:
+    found: dict[str, list[AttributionMap]] = {}
+    for at in picture.maps:
+        found.setdefault(at.method, []).append(at)
+    return found
 
 
 def _plain(picture: AttributionPicture) -> Tile:
@@ -58,7 +65,7 @@ def _over(picture: AttributionPicture, at: AttributionMap) -> Tile:
     colour = np.where(values[..., None] > 0, FOR, AGAINST)
     mixed = np.rint((1 - strength) * grey + strength * colour).astype(np.uint8)
     ink(mixed, outline, OBJECT_INK)
-    alt = f"What of {picture.name} speaks for its class in {at.network}, by {picture.method}."
+    alt = f"What of {picture.name} speaks for its class in {at.network}, by {at.method}."
     return packed(at.network, at.role, at.note, alt, mixed, picture.pixels.shape[0])
 
 

@@ -7,6 +7,7 @@ import pytest
 from stage import FAMILY, ask, made_up, scope
 
 from kdprobe.errors import NotApplicable, Refused, UsageError
+from kdprobe.metrics.attribution_pictures import overlays
 from kdprobe.metrics.contract import METRICS, conclude
 from kdprobe.metrics.map_agreement import rank_correlation
 from kdprobe.panels import Forest, Overlays, Table
@@ -105,17 +106,16 @@ def test_panels_and_findings():
     result = measured(shown=2)
     kinds = [type(panel) for panel in result.panels()]
     assert kinds == [Overlays, Forest, Forest, Table, Table, Table]
-    (overlays, *_, references, table, checks) = result.panels()
-    assert [(p.name, p.method) for p in overlays.pictures[:3]] == [
-        ("image 0", "IG"),
-        ("image 0", "CAM conv"),
-        ("image 0", "occlusion"),
+    (shown, *_, references, table, checks) = result.panels()
+    assert [picture.name for picture in shown.pictures] == ["image 0", "image 1"]
+    assert [(at.method, at.network) for at in shown.pictures[0].maps] == [
+        (method, network)
+        for method in ("IG", "CAM conv", "occlusion")
+        for network in ("teacher", "baseline0", "kd0")
     ]
-    assert len(overlays.pictures) == 6
-    assert [at.network for at in overlays.pictures[0].maps] == ["teacher", "baseline0", "kd0"]
-    values = overlays.pictures[0].maps[0].values.unpack()
+    values = shown.pictures[0].maps[0].values.unpack()
     assert abs(values).max() == pytest.approx(1.0, abs=0.01)
-    assert overlays.pictures[0].object.unpack().mean() == pytest.approx(0.25 * 255)
+    assert shown.pictures[0].object.unpack().mean() == pytest.approx(0.25 * 255)
     assert len(table.rows) == 7 * 4
     assert "none at pooled." in table.how_to_read
     assert "25.0%" in table.how_to_read
@@ -125,6 +125,20 @@ def test_panels_and_findings():
     assert result.findings() == [
         "the integrated gradients of kd0 miss 30% of the logit's change; raise attributions.steps"
     ]
+
+
+def test_pictures_of_large_images_are_small():
+    chance = np.random.default_rng(0)
+    arms = [(arm, "student", 0) for arm in ("b", "c", "d", "e", "f")]
+    study = made_up([("teacher", "teacher", None), *arms])
+    size = (4, 224, 200)
+    look = {"labels": np.zeros(4, int), "pixels": chance.integers(0, 256, (*size, 3))}
+    look["object"] = np.zeros(size)
+    methods = ("IG", "I x G", "CAM conv", "occlusion")
+    maps = {run.id: {m: chance.normal(size=(4, 64, 57)) for m in methods} for run in study.runs}
+    panel = overlays(study, scope(study), look, maps, 4)
+    assert [len(picture.maps) for picture in panel.pictures] == [15] * 4
+    assert len(panel.model_dump_json()) < 200_000
 
 
 def test_without_masks_there_is_no_share_on_the_object():

@@ -21,10 +21,13 @@ def one(values: np.ndarray, on: np.ndarray | None = None) -> list[Tile]:
     picture = AttributionPicture(
         name="a",
         label="seven",
-        method="IG",
         pixels=Bytes.pack(np.full((SIDE, SIDE, 3), 100.0)),
         object=None if on is None else Bytes.pack(on * 255.0),
-        maps=(AttributionMap(network="kd0", role="student", values=Bytes.pack(values, -1, 1)),),
+        maps=(
+            AttributionMap(
+                method="IG", network="kd0", role="student", values=Bytes.pack(values, -1, 1)
+            ),
+        ),
     )
     ((_, tiles),) = layers(Overlays(title="t", pictures=(picture,)))
     return tiles
