@@ -65,13 +65,11 @@ def normalised(cross: Array, first: Array, second: Array) -> Array:
         return np.asarray(np.where(scale > 0, cross / scale, np.nan), dtype=np.float64)
 
 
-def neighbours(between: Array, sizes: Array) -> float:
-    """Mean CKA of the outputs of consecutive blocks, from HSIC of all pairs (b, k, k)."""
-    if not len(sizes) or between.shape[1] < 2:
-        return float("nan")
+def cka_between(between: Array, sizes: Array) -> Array:
+    """(k, k) CKA of the outputs of all pairs of blocks, from their HSIC (b, k, k); NaN without."""
     hsic = (between * sizes[:, None, None]).sum(0)
     own = np.diagonal(hsic)
-    return float(mean_of_defined(normalised(np.diagonal(hsic, 1), own[:-1], own[1:])))
+    return normalised(hsic, own[:, None], own[None, :])
 
 
 def _blocks(seen: Mapping[str, Array]) -> Blocks:
@@ -80,6 +78,7 @@ def _blocks(seen: Mapping[str, Array]) -> Blocks:
     ratios = np.where(same[:, None], ratio(seen["update"], seen["size"]), np.nan)
     lost = right - seen["without"]
     without, still = np.where(same[:, None], lost, np.nan), right - seen["still"]
+    between = cka_between(seen["between"], seen["sizes"])
     update, update_error = mean_and_error(ratios)
     cka, cka_error = cka_of_blocks(seen["within"], seen["sizes"])
     lost_without, without_error = mean_and_error(without)
@@ -95,7 +94,7 @@ def _blocks(seen: Mapping[str, Array]) -> Blocks:
         update_error=update_error,
         cka=cka,
         cka_error=cka_error,
-        neighbours=neighbours(seen["between"], seen["sizes"]),
+        neighbours=float(mean_of_defined(np.diagonal(between, 1))),
         accuracy=accuracy,
         accuracy_error=error,
         most=most,
@@ -103,6 +102,7 @@ def _blocks(seen: Mapping[str, Array]) -> Blocks:
         without_error=without_error,
         still=lost_still,
         still_error=still_error,
+        between=between,
         ratios=mean_of_defined(ratios.T),
         losses=still.mean(0) / (accuracy - most) if able else np.full(len(right), np.nan),
     )

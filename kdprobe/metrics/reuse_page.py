@@ -7,9 +7,10 @@ import numpy as np
 
 from kdprobe.metrics.contract import Array, Roles, arm_series, by_arm, page_only
 from kdprobe.metrics.effects import forest
-from kdprobe.panels import Lines, Panel, Series, Table
+from kdprobe.panels import Heatmap, Lines, Panel, Series, Table
 from kdprobe.stats import Difference
 
+FEWEST = 4  # blocks for a map; of fewer the table says it all
 SPARE = 0.01  # share of images: a block that costs surely less can be left out
 
 
@@ -32,6 +33,7 @@ class Blocks:
     without_error: Array  # (k,) standard error over images, paired
     still: Array  # (k,) accuracy lost with what it adds replaced by its mean, share
     still_error: Array
+    between: Array = page_only()  # (k, k) CKA of the outputs of all pairs of blocks
     ratios: Array = page_only()  # (n,) update ratio, mean over blocks
     losses: Array = page_only()  # (n,) lost by `still`, mean over blocks, over all there is to lose
 
@@ -57,7 +59,8 @@ class Reuse:
     def panels(self) -> list[Panel]:
         figures = [self._updates(), self._kept(), self._lesions()]
         effects = [self._effects()] if self.effects else []
-        return [*(figure for figure in figures if figure.series), *effects, self._table()]
+        shown = [figure for figure in figures if figure.series]
+        return [*shown, *self._maps(), *effects, self._table()]
 
     def lacking(self) -> Sequence[str]:
         return self.reasons
@@ -117,6 +120,30 @@ class Reuse:
             y_label="CKA of input and output",
             series=self._series("cka"),
         )
+
+    def _maps(self) -> list[Heatmap]:
+        found = []
+        for (arm, _), runs in by_arm(self.roles, self.runs).items():
+            first = self.runs[runs[0]]
+            alike = [self.runs[run].between for run in runs if self._alike(run, first)]
+            if len(first.blocks) >= FEWEST:
+                mean = np.mean(alike, axis=0)
+                found.append(
+                    Heatmap(
+                        title=f"Blocks of {arm} against each other",
+                        how_to_read=(
+                            "Linear CKA (unbiased) of the outputs of all pairs of blocks, mean of "
+                            f"{len(alike)} runs. A wide bright band = blocks that refine one set "
+                            "of features, squares = stages with features of their own."
+                        ),
+                        values=tuple(tuple(map(_known, row)) for row in mean),
+                        rows=tuple(first.blocks),
+                        columns=tuple(first.blocks),
+                        low=0.0,
+                        high=1.0,
+                    )
+                )
+        return found
 
     def _lesions(self) -> Lines:
         return Lines(

@@ -8,8 +8,8 @@ from stage import FAMILY, ask, made_up, scope
 
 from kdprobe.errors import NotApplicable, Refused
 from kdprobe.metrics.contract import METRICS, conclude
-from kdprobe.metrics.reuse import cka_of_blocks, mean_and_error, neighbours, ratio
-from kdprobe.panels import Forest, Lines, Table
+from kdprobe.metrics.reuse import cka_between, cka_of_blocks, mean_and_error, ratio
+from kdprobe.panels import Forest, Heatmap, Lines, Table
 
 N, CHANCE = 40, np.random.default_rng(0)
 
@@ -58,11 +58,16 @@ def test_a_constant_block_has_no_cka():
     np.testing.assert_allclose(cka, [np.nan, 0.5])
 
 
-def test_neighbours_are_the_first_diagonal():
-    between = np.array([[[1.0, 0.5, 0], [0.5, 1, 0.1], [0, 0.1, 1]]])
-    assert neighbours(between, np.array([8])) == pytest.approx(0.3)
-    assert np.isnan(neighbours(between[:, :1, :1], np.array([8])))
-    assert np.isnan(neighbours(between[:0], np.array([])))
+def test_pairs_of_blocks_are_normalised_by_their_own():
+    between = np.array(
+        [[[4.0, 1, 0], [1, 1, 0.1], [0, 0.1, 1]], [[2.0, 1, 0], [1, 1, 0], [0, 0, 0]]]
+    )
+    found = cka_between(between, np.array([30, 10]))
+    hsic = (3 * between[0] + between[1]) / 4
+    wanted = hsic / np.sqrt(np.outer(np.diag(hsic), np.diag(hsic)))
+    np.testing.assert_allclose(found, wanted)
+    assert np.isnan(cka_between(between[:0], np.zeros(0))).all()
+    assert np.isnan(cka_between(between[1:], np.ones(1))[2]).all(), "a constant block has none"
 
 
 def seen(sight) -> Mapping[str, np.ndarray]:
@@ -197,3 +202,19 @@ def test_networks_without_blocks_are_left_out_and_told(without):
         result = ask("reuse", study, scope(study), partly)
         assert set(result.runs) == {"baseline0", "kd0"}
         assert [reason[:27] for reason in result.lacking()] == ["found no block in teacher; "]
+
+
+def test_many_blocks_have_a_map():
+    def deep(sight):
+        found = dict(seen(sight))
+        for key in ("same", "update", "size", "without", "still"):
+            found[key] = np.concatenate([found[key], found[key][:1]])
+        found["names"] = np.frombuffer(b"a\nb\nc\nd", dtype=np.uint8)
+        found["within"] = np.ones((2, 4, 3))
+        found["between"] = np.broadcast_to(np.eye(4) + 1, (2, 4, 4))
+        return found
+
+    maps = [p for p in ask("reuse", STUDY, scope(STUDY), deep).panels() if isinstance(p, Heatmap)]
+    assert [panel.title.split()[2] for panel in maps] == ["teacher", "baseline", "kd"]
+    assert maps[0].values[1] == (0.5, 1.0, 0.5, 0.5)
+    assert maps[0].rows == ("a", "b", "c", "d")
