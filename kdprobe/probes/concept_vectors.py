@@ -47,6 +47,10 @@ class Sets:
     train: Tensor  # (u, 2 t) first the concept's, then those against it
     test: Tensor  # (u, 2 h) alike
 
+    def to(self, device: torch.device) -> "Sets":
+        """The same on `device`."""
+        return Sets(self.train.to(device), self.test.to(device))
+
 
 @probe("concept_vectors", version=1)
 def concept_vectors(
@@ -87,7 +91,7 @@ def concept_vectors(
         cuts = drawn(one, sets, lens.generator(SETS))
         for layer in taps:
             for names, cut in zip(NAMES, cuts, strict=True):
-                found = classified(features[layer], slopes[layer], cut) or ()
+                found = classified(features[layer], slopes[layer], cut.to(lens.device)) or ()
                 for name, values in zip(names, found, strict=False):
                     seen[f"{name}/{layer}/{one.name}"] = values.float().cpu()
     return seen

@@ -168,3 +168,17 @@ def test_a_network_without_gradients_is_refused(method):
 def test_it_can_still_be_covered_up():
     seen = look(Detached(), "occlusion")["maps/occlusion"]
     assert torch.equal(seen, look(linear(2), "occlusion")["maps/occlusion"])
+
+
+def test_a_batch_that_does_not_fit_is_halved(monkeypatch):
+    whole = METHODS["input_x_gradient"]
+
+    def narrow(how: Any, name: str, pixels: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+        if len(pixels) > 2:
+            raise RuntimeError("not enough memory: you tried to allocate much")
+        return whole(how, name, pixels, target)
+
+    wanted = look(linear(2), "input_x_gradient")["maps/input_x_gradient"]
+    monkeypatch.setitem(METHODS, "input_x_gradient", narrow)
+    found = look(linear(2), "input_x_gradient")["maps/input_x_gradient"]
+    assert torch.allclose(found, wanted, atol=1e-6)
