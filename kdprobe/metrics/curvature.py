@@ -15,7 +15,14 @@ from kdprobe.metrics.contract import (
     page_only,
     roles_of,
 )
-from kdprobe.metrics.curvature_page import Bend, LayerBend, density_panel, layer_panels, table
+from kdprobe.metrics.curvature_page import (
+    Bend,
+    LayerBend,
+    density_panel,
+    layer_panel,
+    layer_table,
+    table,
+)
 from kdprobe.metrics.effects import forest, over_seeds
 from kdprobe.metrics.scope import Scope
 from kdprobe.panels import Forest, Panel
@@ -39,11 +46,13 @@ class Curvature:
     reasons: Sequence[str] = page_only()
 
     def panels(self) -> list[Panel]:
-        found: list[Panel] = [density_panel(self.runs, self.roles, self.images)]
-        found += layer_panels(self.runs, self.roles)
-        if self.effects:
-            found.append(self._forest())
-        return [*found, table(self.runs, self.images)]
+        return [
+            density_panel(self.runs, self.roles, self.images),
+            layer_panel(self.runs, self.roles),
+            *([self._forest()] if self.effects else []),
+            table(self.runs, self.images),
+            layer_table(self.runs),
+        ]
 
     def _forest(self) -> Forest:
         return forest(

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from kdprobe.metrics.contract import Array, Roles, arm_series, by_arm, page_only
-from kdprobe.panels import Cell, Lines, Panel, Series, Table
+from kdprobe.panels import Cell, Lines, Series, Table
 
 POINTS = 141  # of the density's axis
 WIDTH = 0.08  # decades: standard deviation of the Gaussian in place of every eigenvalue
@@ -106,8 +106,8 @@ def density_panel(bends: Mapping[str, Bend], roles: Roles, images: int) -> Lines
             "of a single network one standard error over random vectors. The axis is "
             f"sign(λ) log10(1 + |λ| / {axis.unit:g}): {_stops(axis)}. Every eigenvalue is drawn as "
             f"a Gaussian {WIDTH:g} wide on it. Most directions are flat (the peak at 0); those far "
-            "to the right are steep, those to the left of 0 curve downwards. The teacher has "
-            "other weights and is shown, not compared."
+            "to the right are steep, those to the left of 0 curve downwards; lumps near 0 are "
+            "nodes of the quadrature. The teacher has other weights and is shown, not compared."
         ),
         x_label=f"sign(λ) log10(1 + |λ| / {axis.unit:g})",
         y_label="density",
@@ -130,8 +130,8 @@ def _banded(series: Series, heights: Array, floor: float) -> Series:
     return series.model_copy(update={"low": tuple(low), "high": tuple(high)})
 
 
-def layer_panels(bends: Mapping[str, Bend], roles: Roles) -> list[Panel]:
-    """Trace by layer, of the arms whose layers bear the names of the first learner's; and all."""
+def layer_panel(bends: Mapping[str, Bend], roles: Roles) -> Lines:
+    """Trace by layer, of the arms whose layers bear the names of the first learner's."""
     first = next((run for run in bends if roles[run][1] != "teacher"), next(iter(bends)))
     names = tuple(bends[first].layers)
     traces = {
@@ -141,18 +141,18 @@ def layer_panels(bends: Mapping[str, Bend], roles: Roles) -> list[Panel]:
     }
     x = np.arange(1, len(names) + 1)
     numbered = ", ".join(f"{i} {name}" for i, name in zip(x.tolist(), names, strict=True))
-    lines = Lines(
+    return Lines(
         title="Curvature by layer",
         how_to_read=(
-            "Trace of each layer's own block of the Hessian; the layers add up to the whole. The "
-            "band spans the seeds; standard errors are in the table. Traces below 0 are left out."
+            "Trace of each layer's own block of the Hessian; the layers add up to the whole. "
+            f"Layers: {numbered}. The band spans the seeds; standard errors are in the table. "
+            "Traces below 0 are left out."
         ),
-        x_label=f"layer: {numbered}",
+        x_label="layer",
         y_label="trace (nats per squared weight)",
         log_y=True,
         series=tuple(_above_zero(one) for one in arm_series(roles, x, traces)),
     )
-    return [lines, _layer_table(bends)]
 
 
 def _above_zero(series: Series) -> Series:
@@ -167,7 +167,8 @@ def _above_zero(series: Series) -> Series:
     return series.model_copy(update=fields)
 
 
-def _layer_table(bends: Mapping[str, Bend]) -> Table:
+def layer_table(bends: Mapping[str, Bend]) -> Table:
+    """The numbers of every layer's block."""
     return Table(
         title="Curvature of every layer's block",
         how_to_read=(

@@ -8,6 +8,10 @@ All from one budget of Hessian-vector products, each used as often as it can be:
    are drawn until the standard error is as asked for.
 4. Every layer's trace comes from the same draws; Lanczos on its diagonal block is its own.
 
+Memory: the graph of the gradient at all images where about three times a forward pass fits into
+the budget of a batch, and no graph from product to product where it does not; steps x p numbers of
+Lanczos at a time beside those of 1, each within twice that budget: steps beyond it are not taken.
+
 Source: Ghorbani et al. 2019, arXiv:1901.10159 (stochastic Lanczos quadrature); Meyer et al. 2021,
 arXiv:2010.09649 (trace).
 

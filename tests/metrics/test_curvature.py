@@ -146,15 +146,15 @@ def test_panels_show_densities_layers_effects_and_tables():
     result = ask("curvature", study, scope(study), scaled)
     panels = result.panels()
     kinds = [type(panel) for panel in panels]
-    assert kinds == [Lines, Lines, Table, Forest, Table]
-    spectra, layers, by_layer, _, by_run = panels
+    assert kinds == [Lines, Lines, Forest, Table, Table]
+    spectra, layers, _, by_run, by_layer = panels
     assert spectra.log_y
     teacher = next(one for one in spectra.series if one.name == "teacher")
     assert all(
         low <= y <= high for low, y, high in zip(teacher.low, teacher.y, teacher.high, strict=True)
     )
     assert all(value > 0 for one in spectra.series for value in one.low)
-    assert layers.x_label == "layer: 1 a, 2 b"
+    assert "1 a, 2 b" in layers.how_to_read
     assert len(by_layer.rows) == 14
     assert len(by_run.rows) == 7
     assert all(len(row) == len(by_run.columns) for row in by_run.rows)
@@ -171,7 +171,7 @@ def test_without_blocks_the_layers_have_no_eigenvalue():
     sights = next(inquiry)
     assert all(dict(one.settings)["per_layer"] is False for one in sights)
     result = conclude(inquiry, {one: answer(one) for one in sights})
-    assert result.panels()[2].rows[0][-2:] == (None, None)
+    assert result.panels()[-1].rows[0][-2:] == (None, None)
 
 
 def test_it_says_what_is_not_settled():

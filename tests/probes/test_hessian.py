@@ -178,7 +178,7 @@ def test_everything_agrees_with_the_matrix_written_out():
 def test_the_density_has_the_trace_and_the_shape_of_the_spectrum():
     net, images = little(), pictures()
     values = torch.linalg.eigvalsh(written_out(net, images)).numpy()
-    seen = {k: v.numpy() for k, v in look(net, images, probes=30, draws=60).items()}
+    seen = {k: v.numpy() for k, v in look(net, images, probes=30, draws=30).items()}
     density = seen["density"]
     assert density.shape[0] == 30
     masses, moments = density[..., 1].sum(1), density.prod(-1).sum(1)
@@ -186,12 +186,28 @@ def test_the_density_has_the_trace_and_the_shape_of_the_spectrum():
     error = moments.std(ddof=1) / 30**0.5
     assert abs(moments.mean() - values.sum()) <= 3.5 * error
     found = bend_of(seen)
+    assert found.draws == 30  # the first products from the same vectors
+    assert abs(found.trace - values.sum()) <= 3.5 * found.trace_error
+    assert found.trace_error < 0.3
     assert abs(moments.mean() - found.trace) <= 3.5 * np.hypot(error, found.trace_error)
     share = np.abs(values[values < 0]).sum() / np.abs(values).sum()
     assert abs(found.negative_share - share) <= 3.5 * found.negative_share_error + 0.01
     for edge in (0.1 * values[-1], 0.5 * values[-1]):
         counted = (density[..., 1] * (density[..., 0] > edge)).sum(1).mean()
         assert counted == pytest.approx((values > edge).sum(), abs=1.0)
+
+
+@pytest.mark.filterwarnings("ignore:Using backward")
+def test_pyhessian_finds_the_same_largest_eigenvalue():
+    peer = pytest.importorskip("pyhessian.hessian")
+    net, images = little().float(), pictures()
+    ours = look(net, images)["eigenvalues"][0, 0]
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        data = (images.pixels, images.labels)
+        other = peer.hessian(net.requires_grad_(True), nn.CrossEntropyLoss(), data, cuda=False)
+        (theirs,), _ = other.eigenvalues(maxIter=500, tol=1e-7)
+    assert theirs == pytest.approx(float(ours), rel=1e-3)
 
 
 def test_one_matrix_in_any_batches_has_one_answer():

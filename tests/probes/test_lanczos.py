@@ -99,6 +99,15 @@ def test_locked_vectors_are_left_out():
     torch.testing.assert_close(found.ritz().values, exact[:-3])
 
 
+@pytest.mark.parametrize("steps", [1, 2, 6])
+@pytest.mark.parametrize("kept", [0, 3])
+def test_the_first_product_is_told_again(steps, kept):
+    h = symmetric(spectrum(30))
+    locked = torch.linalg.eigh(h)[1][:, -kept:].T if kept else None
+    found = lanczos(lambda v: h @ v, start(30), steps, locked=locked)
+    torch.testing.assert_close(found.first_answer, h @ found.basis[0])
+
+
 def test_a_rule_of_j_nodes_knows_the_moments_up_to_2j_minus_1():
     values = spectrum(40)
     h = symmetric(values)
