@@ -31,6 +31,7 @@ HEAT = LinearSegmentedColormap.from_list(
 DASHES = ("solid", "dashed", "dotted", "dashdot")
 MARKS = "osD^"
 LONGEST = 18  # letters of a name
+ROW = 28  # of the name of a forest plot's row
 ROOM = 48  # letters that fit side by side below a heat map
 STYLE: dict[Any, Any] = {
     "font.family": "DejaVu Sans",
@@ -226,7 +227,7 @@ def _forest(axes: Axes, panel: Forest, colours: Colours) -> None:
         if effect.value is not None:
             axes.plot([effect.value], [place], color=ink, marker="D", markersize=4)
     names = [
-        f"{_short(entry.name)}\n{entry.verdict}" if entry.verdict else _short(entry.name)
+        f"{_short(entry.name, ROW)}\n{entry.verdict}" if entry.verdict else _short(entry.name, ROW)
         for entry in panel.effects
     ]
     axes.set_yticks(range(len(names)), names)
@@ -240,8 +241,8 @@ def _floats(values: tuple[float | None, ...]) -> Any:
     return np.array([np.nan if value is None else value for value in values], dtype=np.float64)
 
 
-def _short(name: str) -> str:
-    return name if len(name) <= LONGEST else f"{name[: LONGEST - 1]}…"
+def _short(name: str, longest: int = LONGEST) -> str:
+    return name if len(name) <= longest else f"{name[: longest - 1]}…"
 
 
 def _labelled(name: str) -> str:
