@@ -61,7 +61,7 @@ def in_batches(work: Callable[[slice], T], total: int, size: int) -> list[T]:
             done.append(work(slice(start, min(start + size, total))))
             start += size
         except (torch.OutOfMemoryError, RuntimeError, MemoryError) as error:
-            if not _out_of_memory(error):
+            if not out_of_memory(error):
                 raise
             if size == 1:
                 raise InputError(
@@ -75,7 +75,8 @@ def in_batches(work: Callable[[slice], T], total: int, size: int) -> list[T]:
     return done
 
 
-def _out_of_memory(error: Exception) -> bool:
+def out_of_memory(error: Exception) -> bool:
+    """Whether `error` says that the device, or the machine, has no memory left."""
     if isinstance(error, (torch.OutOfMemoryError, MemoryError)):
         return True
     return "not enough memory" in str(error) or "out of memory" in str(error)

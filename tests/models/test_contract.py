@@ -45,3 +45,28 @@ def test_a_network_normalises_its_pixels() -> None:
 def test_mean_and_deviation_are_no_part_of_a_checkpoint() -> None:
     network = Network(nn.Linear(1, 1), mean=(0.0,) * 3, std=(1.0,) * 3)
     assert set(network.state_dict()) == {"body.weight", "body.bias"}
+
+
+class Particular(nn.Module):
+    def forward(self, x):
+        raise ValueError("more than one image, please")
+
+
+def test_what_the_users_own_network_raises_is_told() -> None:
+    network = Network(Particular(), mean=(0.0,) * 3, std=(1.0,) * 3)
+    with pytest.raises(
+        InputError, match=r"failed on inputs of shape \(1, 3, 4, 4\).*ValueError: more"
+    ):
+        network(torch.rand(1, 3, 4, 4))
+
+
+@pytest.mark.parametrize(
+    "error", [MemoryError(), RuntimeError("CUDA out of memory"), InputError("x")]
+)
+def test_want_of_memory_and_our_own_errors_pass_as_they_are(error) -> None:
+    class Failing(nn.Module):
+        def forward(self, x):
+            raise error
+
+    with pytest.raises(type(error)):
+        Network(Failing(), mean=(0.0,) * 3, std=(1.0,) * 3)(torch.rand(1, 3, 4, 4))
