@@ -62,7 +62,12 @@ def test_the_page_follows_the_depth_and_compares_with_the_baseline(result):
         np.mean([result.runs[f"kd{s}"].effective_rank[0] for s in SEEDS])
     )
     assert ranks.x_label == "layer (1 pooled, 2 logits)"
+    runs = result.runs.values()
+    assert intrinsic.series[2].y[1] == pytest.approx(
+        np.mean([result.runs[f"kd{s}"].two_nn[1] for s in SEEDS])
+    )
     assert intrinsic.series[-1].name == "Gaussians of the same spread"
+    assert intrinsic.series[-1].y[0] == pytest.approx(np.mean([at.gaussian[2, 0] for at in runs]))
     assert isinstance(effects, Forest)
     assert len(effects.effects) == 4
     assert len(table.rows) == 7 * len(LAYERS)

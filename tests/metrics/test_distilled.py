@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from clouds import gaussian, seen, shapes
+from clouds import gaussian, rotation, seen, shapes
 from stage import FAMILY, ask, made_up, scope
 
 from kdprobe.errors import NotApplicable, Refused, UsageError
@@ -163,7 +163,17 @@ def test_planted_knowledge_is_distilled_and_none_is_residual():
         assert (at.fss > at.fss_baseline + 0.3).all()
         np.testing.assert_allclose(at.p_value, 1 / 20)
         assert ((at.errors > 0) & (at.errors < 0.2)).all()
-    assert (np.abs(result.strangers["beyond"]) < 0.2).all()
+    networks = ("teacher", *(f"baseline{s}" for s in SEEDS))
+    at = stacked([shapes(features(run), np.abs(features(run))) for run in networks])
+    others = [(a, b) for a in (1, 2, 3) for b in (1, 2, 3) if a != b]
+    wanted = quantities(*distance_correlations(at, LABELS, ALL), others).mean(1)
+    np.testing.assert_allclose(result.strangers["distilled"], wanted[2])
+    np.testing.assert_allclose(result.strangers["beyond"], wanted[4])
+    assert (np.abs(wanted[4]) < 0.2).all()
+    for q, (field, other) in enumerate((("distilled", "residual"), ("fss", "fss_baseline"))):
+        gaps = [getattr(s, field) - getattr(s, other) for s in result.students.values()]
+        told = [effect.value for effect in result.panels()[q].effects]
+        np.testing.assert_allclose(told, np.mean(gaps, axis=0))
     relevance, closeness, by_layer, table = result.panels()
     for panel in (relevance, closeness):
         assert isinstance(panel, Forest)
@@ -206,7 +216,8 @@ def test_layers_that_do_not_vary_or_are_those_of_the_baseline_have_no_answer():
         run = sight.subjects[0].run
         x = features(run)
         dead = seen(np.ones((N, 3)) if run == "kd1" else x, x, labels=LABELS)
-        return seen(features("baseline2"), x, labels=LABELS) if run == "kd2" else dead
+        copy = 3 * features("baseline2") @ rotation(4)
+        return seen(copy, x, labels=LABELS) if run == "kd2" else dead
 
     result = ask("distilled", STUDY, scope(STUDY), poor, **FEW)
     constant, copied = result.students["kd1"], result.students["kd2"]

@@ -6,8 +6,9 @@ from clouds import gaussian, rotation, seen, shapes
 from stage import FAMILY, LAYERS, ask, made_up, scope
 
 from kdprobe.errors import NotApplicable, Refused, UsageError
-from kdprobe.metrics.company import Company
+from kdprobe.metrics.company import Company, by_chance
 from kdprobe.metrics.contract import METRICS, as_values, conclude
+from kdprobe.metrics.geometry import SHUFFLES, chance, shuffles
 from kdprobe.metrics.measures import MEASURES, Choice
 from kdprobe.panels import Forest, Heatmap, Table
 
@@ -20,6 +21,7 @@ STUDY = made_up(
     ]
 )
 TEACHER = gaussian(60, 5, 100)
+ORDERS = shuffles(60, 19, chance(scope(STUDY), SHUFFLES))
 FEW = {"k": 3, "permutations": 19, "half_samples": 6}
 
 
@@ -67,6 +69,10 @@ def test_values_are_the_measures_of_the_pairs_one_by_one(result):
         other = [measure.describe(shapes(features(f"kd{s}")), choice) for s in SEEDS]
         three = [measure.compare(other[a], other[b]) for a, b in ((0, 1), (0, 2), (1, 2))]
         assert result.between_seeds["kd"][u, 0] == pytest.approx(np.mean(three))
+        mean = np.mean([result.everyone[u, 4 + s, 1 + s] for s in SEEDS])
+        assert result.to_baseline["kd"][u, 0] == pytest.approx(mean)
+        drawn = by_chance(measure, sides[0], other[0], ORDERS)
+        assert result.chance["kd"].level[u, 0] == pytest.approx(drawn.mean())
         assert result.everyone[u, 4, 1] == pytest.approx(measure.compare(*pair))
         assert result.everyone[u, 0, 6] == pytest.approx(measure.compare(*sides))
 
@@ -135,7 +141,7 @@ def test_measures_that_contradict_each_other_deserve_a_sentence(result):
 def test_a_constant_layer_has_no_likeness_and_is_named():
     def with_a_dead_layer(sight):
         found = answer(sight)
-        if sight.subjects[0].run == "kd1":
+        if sight.subjects[0].run in ("kd0", "kd1"):
             found["grams"][1] = 0
         return found
 
@@ -143,8 +149,11 @@ def test_a_constant_layer_has_no_likeness_and_is_named():
     assert np.isnan(result.runs["kd1"].similarity[:, 1]).all()
     assert np.isnan(result.runs["kd1"].error[:, 1]).all()
     assert not np.isnan(result.runs["kd1"].similarity[:, 0]).any()
-    assert not np.isnan(result.runs["kd0"].similarity).any()
-    assert result.constant == ("logits of kd1",)
+    assert not np.isnan(result.runs["kd2"].similarity).any()
+    told = result.chance["kd"]
+    assert np.isnan([told.level[:, 1], told.p_value[:, 1]]).all()
+    assert not np.isnan([told.level[:, 0], told.p_value[:, 0]]).any()
+    assert result.constant == ("logits of kd0", "logits of kd1")
     assert "logits of kd1 does not vary" in result.panels()[0].how_to_read
     assert None in as_values(result)["runs"]["kd1"]["similarity"][0]
 

@@ -89,6 +89,13 @@ def test_a_layer_that_gives_every_image_the_same_is_all_zero(value):
     assert seen["grams"][0].abs().sum() > 0
 
 
+def test_rounding_is_no_variation():
+    unit = 1000 * torch.finfo(torch.float32).eps
+    noise = torch.randint(-2, 3, (12, 7), generator=torch.Generator().manual_seed(0))
+    assert gram(1000 + unit * noise)[0].eq(0).all()
+    assert gram(1000 + 100 * unit * noise)[0].abs().sum() > 0
+
+
 def test_sequences_and_layers_of_one_number_are_features_too():
     class Tokens(nn.Module):
         def forward(self, x: Tensor) -> Tensor:
