@@ -1,13 +1,14 @@
 """How much fits at once?  Batches of a size chosen here, halved when memory runs out."""
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
 
-from kdprobe.errors import InputError
+from kdprobe.errors import InputError, KdprobeError
 
 T = TypeVar("T")
 log = logging.getLogger("kdprobe")
@@ -73,6 +74,21 @@ def in_batches(work: Callable[[slice], T], total: int, size: int) -> list[T]:
             if torch.cuda.is_available():
                 torch.cuda.empty_cache()
     return done
+
+
+@contextmanager
+def called_on(inputs: Tensor) -> Iterator[None]:
+    """What the network itself raises inside becomes an InputError; want of memory stays."""
+    try:
+        yield
+    except Exception as error:  # whatever the user's own code may raise
+        if isinstance(error, KdprobeError) or out_of_memory(error):
+            raise
+        raise InputError(
+            f"the network failed on inputs of shape {tuple(inputs.shape)}, {inputs.dtype}: "
+            f"{type(error).__name__}: {error}; wanted logits in evaluation mode, of any number of "
+            "images and also with gradients: mend its forward, or leave out the measure"
+        ) from error
 
 
 def out_of_memory(error: Exception) -> bool:

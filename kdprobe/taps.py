@@ -12,6 +12,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
+from kdprobe.batches import called_on
 from kdprobe.errors import InputError, UnknownName
 from kdprobe.registry import did_you_mean
 
@@ -117,7 +118,7 @@ def shapes(model: nn.Module, taps: Mapping[str, Tap], images: Tensor) -> dict[st
     was_training = model.training
     model.eval()
     try:
-        with torch.no_grad(), watch(model, taps) as seen:
+        with torch.no_grad(), watch(model, taps) as seen, called_on(images[:1]):
             model(images[:1])
         return {name: tuple(seen[name].shape[1:]) for name in taps}
     finally:

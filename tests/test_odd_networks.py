@@ -27,7 +27,7 @@ ALLOWED = ["odd_networks"]
 ROLES = {"t": "teacher", "b": "baseline", "s": "student"}
 QUICK = ("batch_norm", "shared", "transformer batch_norm rows")
 SLOW = ("group_norm", "layer_norm", "tuples", "transformer", "rows", "linear", "weight_normed")
-SLOW += ("silent", "rounding", "reader")
+SLOW += ("silent", "rounding", "reader", "half")
 ODD = [*QUICK, *(pytest.param(name, marks=pytest.mark.slow) for name in SLOW)]
 SENTENCE = re.compile(r"\w.{15,}; \w.{8,}", re.DOTALL)  # what is the matter; what to do
 
@@ -177,3 +177,8 @@ def test_every_look_leaves_an_odd_network_as_it_was(factory, tmp_path):
         assert chances() == before, f"{task.sight.title} drew from the global random state"
         for network, was in lens.lent:
             assert whole(network) == was, f"{task.sight.title} changed the network"
+
+
+def test_a_network_that_takes_no_single_image_is_an_input_error_with_its_own_words(tmp_path):
+    with pytest.raises(InputError, match=r"failed on inputs of shape \(1, 3, 16, 16\).*Expected"):
+        analysed("company", tmp_path)

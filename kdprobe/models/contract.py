@@ -13,8 +13,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from kdprobe.batches import out_of_memory
-from kdprobe.errors import InputError, KdprobeError, UnknownName
+from kdprobe.batches import called_on
+from kdprobe.errors import InputError, UnknownName
 from kdprobe.passes import passing
 from kdprobe.registry import Catalogue, did_you_mean
 
@@ -73,13 +73,8 @@ class Network(nn.Module):
     def forward(self, pixels: Tensor) -> Tensor:
         """(n, 3, h, w) pixels in [0, 1], or (n, t, d) vectors of sequences -> (n, c) logits."""
         inputs = self.normalised(pixels)
-        with passing():
-            try:
-                logits: Tensor = self.body(inputs)
-            except Exception as error:  # whatever the user's own code may raise
-                if isinstance(error, KdprobeError) or out_of_memory(error):
-                    raise
-                raise _failed(inputs, error) from error
+        with passing(), called_on(inputs):
+            logits: Tensor = self.body(inputs)
         return logits if self.order is None else logits[:, self.order]
 
     def normalised(self, pixels: Tensor) -> Tensor:
@@ -87,14 +82,6 @@ class Network(nn.Module):
         if pixels.dim() == 4:
             return (pixels - self.mean) / self.std
         return (pixels - self.mean.flatten()) / self.std.flatten()  # channels come last
-
-
-def _failed(inputs: Tensor, error: Exception) -> InputError:
-    return InputError(
-        f"the network failed on inputs of shape {tuple(inputs.shape)}, {inputs.dtype}: "
-        f"{type(error).__name__}: {error}; wanted logits in evaluation mode, of any number of "
-        "images and also with gradients: mend its forward, or leave out the measure"
-    )
 
 
 def make_body(name: str, *, num_classes: int, **knobs: Any) -> nn.Module:

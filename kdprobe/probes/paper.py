@@ -25,7 +25,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import relu
 
-from kdprobe.batches import in_batches
+from kdprobe.batches import called_on, in_batches
 from kdprobe.passes import passing
 from kdprobe.probes.contract import HALF_LOG_2PIE, probe
 from kdprobe.probes.guards import GUARD, must_answer
@@ -102,7 +102,7 @@ class Layer:
     def __call__(self, x: Tensor) -> Tensor:
         """Normalised inputs (n, ...) -> (n, d), after a ReLU."""
         with watch(self.body, {self.name: self.tap}) as seen:
-            with passing():
+            with passing(), called_on(x):
                 self.body(x.clone())  # a first layer may work in place
             found = flat(seen[self.name])
             return relu(found.to(x.dtype)) if found.is_floating_point() else found
