@@ -1,6 +1,6 @@
 """What is learned, forgotten and learned again?  Answers to each image over the checkpoints.
 
-Source: Toneva et al. 2019, arXiv:1812.05159, section 3 (there of training images, at every step;
+Source: Toneva et al. 2019, arXiv:1812.05159 (there of training images, at every step;
 here of held-out images, from checkpoint to checkpoint).
 
 Axes: k checkpoints after epoch 0, n images.
@@ -72,7 +72,7 @@ def likeness_by_image(one: Array, two: Array) -> Array:
     "forgetting",
     title="Forgetting and learning order",
     question="What is learned when, and what is forgotten on the way?",
-    source="Toneva et al. 2019, arXiv:1812.05159, section 3",
+    source="Toneva et al. 2019, arXiv:1812.05159",
     better="neither",
     range=(-1.0, 1.0),
     ranged=("rho", "never_right", "never_forgotten"),
