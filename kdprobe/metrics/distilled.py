@@ -43,7 +43,7 @@ FEWEST = 8  # images: four in a half sample, for the U-centring
     question="Has the student taken from the teacher what its baseline lacks?",
     source="Adhane et al., UniCAM, arXiv:2412.13943; Szekely and Rizzo 2014 (partial distance "
     "correlation)",
-    better="higher",
+    better="neither",
     range=(-1.0, 1.0),
     ranged=("fss", "fss_baseline", "distilled", "residual", "beyond", "shared"),
     place=63,
