@@ -72,6 +72,7 @@ class Distilled:
                 self.relevance,
                 "Above 0, what the student alone has tells more of the classes than what the "
                 f"baseline alone has.{self._one_class()}",
+                what="RS of distilled minus RS of residual features",
             ),
             forest(
                 "Likeness to the teacher",

@@ -49,8 +49,15 @@ def over_seeds(study: Study, values: Mapping[str, float]) -> dict[str, Differenc
     return found
 
 
-def forest(title: str, x_label: str, found: Mapping[str, Difference], reading: str = "") -> Forest:
-    """Effects against the line of no effect: student minus baseline, 95% intervals.
+def forest(
+    title: str,
+    x_label: str,
+    found: Mapping[str, Difference],
+    reading: str = "",
+    *,
+    what: str = "Student minus baseline of the same seed",
+) -> Forest:
+    """Effects against the line of no effect, with 95% intervals; `what` minus what they are.
 
     `found` bears the name of every row; `reading` says what a positive value means.
     """
@@ -59,7 +66,7 @@ def forest(title: str, x_label: str, found: Mapping[str, Difference], reading: s
     return Forest(
         title=title,
         how_to_read=(
-            f"Student minus baseline of the same seed, {told} seed{'s' if seeds != [1] else ''}; "
+            f"{what}, {told} seed{'s' if seeds != [1] else ''}; "
             f"95% interval where there is one. {reading}"
         ).strip(),
         x_label=x_label,
