@@ -13,7 +13,16 @@ from torch import Tensor, nn
 from kdprobe.errors import InputError
 from kdprobe.metrics.alignment import normalised
 from kdprobe.probes.hsic_null import Null, permuted
-from kdprobe.probes.kernels import Kernel, gram, off_diagonal, rbf, tapped, twice_centred, u_centred
+from kdprobe.probes.kernels import (
+    Kernel,
+    gram,
+    inner,
+    off_diagonal,
+    rbf,
+    tapped,
+    twice_centred,
+    u_centred,
+)
 from kdprobe.probes.similarity import course, hsic
 
 PLAIN: dict[str, Any] = {
@@ -352,6 +361,12 @@ def test_centring_leaves_no_row_sum():
         torch.testing.assert_close(found, found.transpose(1, 2))
     assert u_centred(k).diagonal(dim1=1, dim2=2).eq(0).all()
     assert not twice_centred(k).diagonal(dim1=1, dim2=2).eq(0).any()
+
+
+@pytest.mark.parametrize("n", [4, 7])
+def test_products_are_of_all_rows(n):
+    rows = torch.randn(n, 5, generator=torch.Generator().manual_seed(0)).double()
+    torch.testing.assert_close(inner(rows), rows @ rows.T)
 
 
 def test_what_is_off_the_diagonal():
