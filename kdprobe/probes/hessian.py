@@ -43,7 +43,7 @@ from kdprobe.probes.stillness import (
     must_be_in_evaluation_mode,
     must_be_still,
 )
-from kdprobe.probes.traces import fresh, known_part, residual, signs, until_sure
+from kdprobe.probes.traces import Draw, Goal, signs, trace
 from kdprobe.restore import lent
 from kdprobe.study import Checkpoint
 
@@ -128,7 +128,7 @@ def spectrum(bent: Hessian, parts: Sequence[Part], aim: Aim, lens: Lens) -> dict
     krylov = lanczos(bent, start, min(aim.steps, room), aim.reached)
     ritz = krylov.ritz()
     _must_be_finite(ritz)
-    chance, known = lens.generator(SIGNS), known_part(krylov, layers)
+    chance = lens.generator(SIGNS)
     locked = ritz.bounds <= aim.tolerance * ritz.values.abs()
     apart = krylov.vectors(ritz.vectors[:, locked])
     met, first = [], []
@@ -138,8 +138,9 @@ def spectrum(bent: Hessian, parts: Sequence[Part], aim: Aim, lens: Lens) -> dict
         beyond = lanczos(bent, within, min(aim.probe_steps, room), locked=apart)
         size = vector_norm(within, dtype=torch.float64)
         met.append((beyond.diagonal, beyond.beside, size.square().cpu()))
-        first.append(residual(krylov, layers, g, within, size * beyond.first_answer))
-    more = fresh(bent, krylov, layers, chance)
+        first.append(Draw(g, within, size * beyond.first_answer))
+    goal = Goal(aim.trace_tolerance, aim.draws, min(aim.steps, room))
+    known, drawn = trace(bent, krylov, layers, first, goal, chance)
     values = torch.stack([ritz.values, ritz.bounds], 1).flip(0)
     return {
         "eigenvalues": values[: aim.top],
@@ -147,7 +148,7 @@ def spectrum(bent: Hessian, parts: Sequence[Part], aim: Aim, lens: Lens) -> dict
         "groups": over_images(bent, krylov.vectors(ritz.vectors[:, -1:])[0]),
         "steps": torch.tensor(len(ritz.values)),
         "known": known,
-        "drawn": until_sure(first, more, known, aim.trace_tolerance, aim.draws),
+        "drawn": drawn,
         "sizes": torch.tensor([part.size for part in parts]),
         "density": density(met, ritz.values[locked], 0),
         "density_before": density(met, ritz.values[locked], 1),

@@ -81,22 +81,27 @@ def lanczos(
     steps: int,
     enough: Callable[[Ritz], bool] | None = None,
     locked: Tensor | None = None,
+    begun: Krylov | None = None,
 ) -> Krylov:
     """At most `steps` steps from `start` (p,), fewer where `enough` says so.
 
     `locked` (i, p) are orthonormal rows that all vectors are kept orthogonal to: the matrix is then
-    the one without its part there.
+    the one without its part there. `begun` are the first of the steps, where they were taken.
     """
     kept = 0 if locked is None else len(locked)
-    steps = max(1, min(steps, len(start) - kept))
+    done = 0 if begun is None else len(begun.basis)
+    steps = max(1, done, min(steps, len(start) - kept))
     room = start.new_empty(kept + steps, len(start))
     if locked is not None:
         room[:kept] = locked
-    w = orthogonal(start, room[:kept])
-    size = vector_norm(w, dtype=torch.float64)
-    largest = torch.zeros_like(size)
     diagonal, beside = [], []
-    for step in range(steps):
+    w = orthogonal(start, room[:kept])
+    if begun is not None:
+        room[kept : kept + done], w = begun.basis, begun.rest
+        diagonal, beside = list(begun.diagonal.to(w.device)), list(begun.beside.to(w.device))
+    size = vector_norm(w, dtype=torch.float64)
+    largest = torch.stack([size * 0, *(value.abs() for value in diagonal)]).max()
+    for step in range(done, steps):
         q = room[kept + step] = torch.where(size > 0, w / size, 0)
         w = product(q)
         diagonal.append((q.double() * w.double()).sum())

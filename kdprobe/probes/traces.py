@@ -14,14 +14,16 @@ instead of its sketch; Hutchinson 1990.
 Axes: p weights, l layers, s random vectors.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from kdprobe.probes.lanczos import Krylov, Product
+from kdprobe.probes.lanczos import Krylov, Product, lanczos
 
 FEWEST = 8  # random vectors, before their own spread is believed
+SHARE = 0.25  # steps of Lanczos for every draw that would be needed
 
 
 def signs(count: int, chance: torch.Generator, like: Tensor) -> Tensor:
@@ -39,43 +41,74 @@ def known_part(krylov: Krylov, layers: Sequence[slice]) -> Tensor:
     return torch.stack(found).cpu()
 
 
-def residual(
-    krylov: Krylov, layers: Sequence[slice], g: Tensor, within: Tensor, answer: Tensor
-) -> Tensor:
-    """(l,) g' E_l P H P g, from the product `answer` (p,) of H with `within` (p,).
+@dataclass(frozen=True)
+class Draw:
+    """A random vector, and one product that tells of it whatever Q will be in the end."""
 
-    `within` is g less any part of it that lies in the span of Q, none at least.
+    g: Tensor  # (p,) signs
+    within: Tensor  # (p,) g, less a part of it that lies in the span of Q
+    answer: Tensor  # (p,) H within
+
+
+@dataclass(frozen=True)
+class Goal:
+    """When a trace is known well enough."""
+
+    tolerance: float  # standard error, of the trace
+    most: int  # draws
+    steps: int  # Lanczos may take in all
+
+    def needed(self, whole: Tensor) -> float:
+        """Draws that it will take, by the estimates `whole` (s,) of the trace so far."""
+        wanted = self.tolerance * float(whole.mean().abs())
+        spread = float(whole.std())
+        return (spread / wanted) ** 2 if wanted > 0 else float(self.most if spread > 0 else 0)
+
+
+def trace(
+    product: Product,
+    krylov: Krylov,
+    layers: Sequence[slice],
+    first: Sequence[Draw],
+    goal: Goal,
+    chance: torch.Generator,
+) -> tuple[Tensor, Tensor]:
+    """(l,) known and (s, l) drawn: every layer's trace is known + the mean of drawn.
+
+    `first` are draws that were made for something else. Where many more are needed, Lanczos goes
+    on first, for a quarter as many steps: what it knows need not be drawn.
     """
-    beyond = krylov.without(answer) - krylov.rest * (krylov.basis[-1] @ within)
-    shares = g.double() * beyond.double()
+    pilot = [*first]
+    while len(pilot) < min(FEWEST, goal.most):
+        pilot.append(draw(product, krylov, chance))
+    known, drawn = _estimates(krylov, layers, pilot)
+    needed = min(goal.needed((known + drawn).sum(1)), goal.most)
+    further = min(int(needed * SHARE), goal.steps)
+    if further > len(krylov.basis):
+        krylov = lanczos(product, krylov.basis[0], further, begun=krylov)
+        known, drawn = _estimates(krylov, layers, pilot)
+    found = list(drawn)
+    while len(found) < goal.most and goal.needed((known + torch.stack(found)).sum(1)) > len(found):
+        found.append(residual(krylov, layers, draw(product, krylov, chance)).cpu())
+    return known, torch.stack(found)
+
+
+def _estimates(
+    krylov: Krylov, layers: Sequence[slice], draws: Sequence[Draw]
+) -> tuple[Tensor, Tensor]:
+    drawn = torch.stack([residual(krylov, layers, one) for one in draws])
+    return known_part(krylov, layers), drawn.cpu()
+
+
+def draw(product: Product, krylov: Krylov, chance: torch.Generator) -> Draw:
+    """One more, for one product."""
+    g = signs(krylov.basis.shape[1], chance, krylov.basis)
+    within = krylov.without(g)
+    return Draw(g, within, product(within))
+
+
+def residual(krylov: Krylov, layers: Sequence[slice], one: Draw) -> Tensor:
+    """(l,) g' E_l P H P g."""
+    beyond = krylov.without(one.answer) - krylov.rest * (krylov.basis[-1] @ one.within)
+    shares = one.g.double() * beyond.double()
     return torch.stack([shares[layer].sum() for layer in layers])
-
-
-def fresh(
-    product: Product, krylov: Krylov, layers: Sequence[slice], chance: torch.Generator
-) -> Iterator[Tensor]:
-    """One residual (l,) after another, each for one product."""
-    while True:
-        g = signs(krylov.basis.shape[1], chance, krylov.basis)
-        within = krylov.without(g)
-        yield residual(krylov, layers, g, within, product(within))
-
-
-def until_sure(
-    first: Sequence[Tensor],
-    more: Iterator[Tensor],
-    known: Tensor,
-    tolerance: float,
-    most: int,
-) -> Tensor:
-    """(s, l) residuals until the standard error of the trace is `tolerance` of it, or `most`."""
-    found = list(first)
-    while len(found) < most and not (len(found) >= FEWEST and _sure(found, known, tolerance)):
-        found.append(next(more))
-    return torch.stack(found).cpu()
-
-
-def _sure(found: Sequence[Tensor], known: Tensor, tolerance: float) -> bool:
-    whole = torch.stack(list(found)).sum(1).cpu()
-    error = whole.std() / len(whole) ** 0.5
-    return bool(error <= tolerance * (known.sum() + whole.mean()).abs())

@@ -22,11 +22,11 @@ from kdprobe.models.contract import Network, make_body
 from kdprobe.probes.hessian import Aim
 from kdprobe.probes.lanczos import Krylov, lanczos
 from kdprobe.probes.products import ROWS, Hessian, lean
-from kdprobe.probes.traces import fresh, known_part, until_sure
+from kdprobe.probes.traces import Goal, trace
 
-IMAGES, ROUNDS = 128, 2
+IMAGES, ROUNDS = 128, 3
 MOST, DRAWS = 200, 30  # of PyHessian: power iterations, draws to see its spread by
-STEPS, RATE = 60, 0.05  # of the training before
+STEPS, RATE = 300, 0.2  # of the training before
 EXACT = 1e-3  # of the eigenvalue
 SURE = 0.02  # of the trace, its standard error
 
@@ -43,12 +43,14 @@ def net() -> Network:
         torch.manual_seed(0)
         data = DATASETS["photodigits"].make("train")
         net = Network(make_body("resnet20", num_classes=10), (0.5,) * 3, (0.25,) * 3).train()
-        descent = torch.optim.SGD(net.parameters(), lr=RATE, momentum=0.9)
+        descent = torch.optim.SGD(net.parameters(), lr=RATE, momentum=0.9, nesterov=True)
+        rate = torch.optim.lr_scheduler.OneCycleLR(descent, RATE, total_steps=STEPS)
         for _ in range(STEPS):
             some = torch.randint(len(data), (64,))
             descent.zero_grad()
             cross_entropy(net(data.pixels[some]), data.labels[some]).backward()
             descent.step()
+            rate.step()
     return net.eval().requires_grad_(True)
 
 
@@ -100,10 +102,8 @@ def ours(net: Network, images: Images, seed: int) -> tuple[Krylov, Tensor, Tenso
     with lean(net, images.pixels[:8]):
         h = bent(net, images)
     krylov = lanczos(h, torch.randn(sum(h.sizes), generator=chance), aim.steps, aim.reached)
-    whole = [slice(0, sum(h.sizes))]
-    known = known_part(krylov, whole)
-    drawn = until_sure([], fresh(h, krylov, whole, chance), known, SURE, aim.draws)
-    return krylov, known, drawn
+    goal = Goal(SURE, aim.draws, aim.steps)
+    return krylov, *trace(h, krylov, [slice(0, sum(h.sizes))], [], goal, chance)
 
 
 def arpack(net: Network, images: Images) -> float:

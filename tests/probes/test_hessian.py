@@ -349,12 +349,21 @@ def test_a_network_without_one_hessian_is_refused_with_the_remedy(kind):
     assert not any(parameter.requires_grad for parameter in net.parameters())
 
 
-def test_other_errors_pass_as_they_are():
-    def fails(x: Tensor) -> Tensor:
+class Failing(torch.autograd.Function):
+    """Its backward pass is broken."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        return x * 2
+
+    @staticmethod
+    def backward(ctx: Any, slope: Tensor) -> Tensor:
         raise RuntimeError("something else")
 
+
+def test_other_errors_pass_as_they_are():
     with pytest.raises(RuntimeError, match="something else"):
-        look(network(Calls(fails)))
+        look(network(Calls(Failing.apply)))
 
 
 def test_dropout_that_drops_nothing_is_no_reason():

@@ -6,7 +6,7 @@ from torch import Tensor
 
 from kdprobe.probes.lanczos import Ritz, lanczos, orthogonal
 from kdprobe.probes.quadrature import averaged, gauss
-from kdprobe.probes.traces import fresh, known_part, residual, signs, until_sure
+from kdprobe.probes.traces import Draw, Goal, draw, known_part, residual, signs, trace
 
 
 def chance(seed: int = 0) -> torch.Generator:
@@ -166,8 +166,8 @@ LAYERS = (slice(0, 7), slice(7, 30), slice(30, 60))
 def draws(h: Tensor, steps: int, seed: int, count: int) -> tuple[Tensor, Tensor]:
     """Known (l,) and drawn (s, l) of the trace of `h`."""
     krylov = lanczos(lambda v: h @ v, start(len(h), 1000 + seed, h.dtype), steps)
-    more = fresh(lambda v: h @ v, krylov, LAYERS, chance(seed))
-    return known_part(krylov, LAYERS), torch.stack([next(more) for _ in range(count)])
+    goal = Goal(1e-9, count, 0)
+    return trace(lambda v: h @ v, krylov, LAYERS, [], goal, chance(seed))
 
 
 def test_known_and_drawn_are_the_blocks_of_the_projected_matrix():
@@ -183,7 +183,7 @@ def test_known_and_drawn_are_the_blocks_of_the_projected_matrix():
     exact = torch.stack([(g * (rest @ g))[s].sum() for s in LAYERS])
     apart = krylov.vectors(krylov.ritz().vectors[:, -2:])
     for within in (g, beyond @ g, orthogonal(g, apart)):
-        torch.testing.assert_close(residual(krylov, LAYERS, g, within, h @ within), exact)
+        torch.testing.assert_close(residual(krylov, LAYERS, Draw(g, within, h @ within)), exact)
 
 
 def test_all_of_the_space_leaves_nothing_to_draw():
@@ -221,13 +221,57 @@ def test_what_lanczos_knows_makes_the_error_smaller():
 def test_drawing_stops_when_it_is_sure_enough_or_at_the_most():
     h = symmetric(spectrum())
     krylov = lanczos(lambda v: h @ v, start(60), 6)
-    known = known_part(krylov, LAYERS)
     for tolerance, most in ((1e9, 40), (0.01, 400), (1e-9, 20), (1e9, 5)):
-        more = fresh(lambda v: h @ v, krylov, LAYERS, chance())
-        whole = known.sum() + until_sure([], more, known, tolerance, most).sum(1)
+        goal = Goal(tolerance, most, 0)
+        known, drawn = trace(lambda v: h @ v, krylov, LAYERS, [], goal, chance())
+        whole = known.sum() + drawn.sum(1)
         error = whole.std() / len(whole) ** 0.5
         assert len(whole) == min(8, most) if tolerance == 1e9 else 8 < len(whole) <= most
         assert len(whole) == most or error <= tolerance * whole.mean().abs()
+
+
+def test_where_many_draws_are_needed_lanczos_goes_on_first():
+    h = symmetric(spectrum(300))
+    products = []
+
+    def product(v: Tensor) -> Tensor:
+        products.append(1)
+        return h @ v
+
+    krylov = lanczos(lambda v: h @ v, start(300), 4)
+    first = [draw(lambda v: h @ v, krylov, chance(7))]
+    layers = (slice(0, 100), slice(100, 300))
+    spent = {}
+    for steps in (4, 300):
+        products.clear()
+        known, drawn = trace(product, krylov, layers, first, Goal(0.02, 5000, steps), chance())
+        spent[steps] = len(products)
+        whole = (known + drawn).sum(1)
+        error = whole.std() / len(whole) ** 0.5
+        assert error <= 0.02 * whole.mean()
+        assert (whole.mean() - h.trace()).abs() <= 3.5 * error
+    assert spent[300] < 0.7 * spent[4]
+
+
+def test_a_trace_of_nothing_needs_no_draws():
+    krylov = lanczos(torch.zeros_like, start(60), 6)
+    goal = Goal(0.05, 50, 6)
+    known, drawn = trace(torch.zeros_like, krylov, LAYERS, [], goal, chance())
+    assert len(drawn) == 8
+    assert known.abs().max() == drawn.abs().max() == 0
+
+
+def test_lanczos_goes_on_from_where_it_stopped():
+    h = symmetric(spectrum(30))
+    whole = lanczos(lambda v: h @ v, start(30), 12)
+    part = lanczos(lambda v: h @ v, start(30), 5)
+    found = lanczos(lambda v: h @ v, start(30), 12, begun=part)
+    torch.testing.assert_close(found.basis, whole.basis)
+    torch.testing.assert_close(found.matrix, whole.matrix)
+    torch.testing.assert_close(found.rest, whole.rest)
+    none = lanczos(lambda v: h @ v, start(30), 3, begun=part)
+    assert torch.equal(none.basis, part.basis)
+    assert torch.equal(none.rest, part.rest)
 
 
 def test_signs_are_signs():
