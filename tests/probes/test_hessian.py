@@ -17,6 +17,7 @@ from kdprobe.models.contract import Network, make_body
 from kdprobe.probes.hessian import hessian, over_images
 from kdprobe.probes.parts import parts_of
 from kdprobe.probes.products import Hessian, bytes_an_image, lean
+from kdprobe.taps import Tap
 
 SMALL: dict[str, Any] = {
     "top": 2,
@@ -181,6 +182,7 @@ def test_the_density_has_the_trace_and_the_shape_of_the_spectrum():
     seen = {k: v.numpy() for k, v in look(net, images, probes=30, draws=30).items()}
     density = seen["density"]
     assert density.shape[0] == 30
+    assert seen["density_before"].shape[1] == density.shape[1] - 2  # one step has two rules
     masses, moments = density[..., 1].sum(1), density.prod(-1).sum(1)
     assert masses.mean() == pytest.approx(len(values), rel=0.05)
     error = moments.std(ddof=1) / 30**0.5
@@ -452,6 +454,9 @@ def test_few_steps_have_wide_bounds():
 def test_layers_are_those_of_the_taps_and_the_other_children():
     parts = parts_of(make_body("resnet8", num_classes=2, width=2))
     assert [part.name for part in parts] == ["stem", "bn1", "stage1", "stage2", "stage3", "logits"]
+    nested = make_body("resnet8", num_classes=2, width=2)
+    nested.taps = {"outer": Tap("layer1", "raw", "layer1"), "own": Tap("layer1", "raw", "layer1.0")}
+    assert [part.name for part in parts_of(nested)][2] == "own"
     many = parts_of(nn.Sequential(*(nn.Linear(2, 2) for _ in range(37))))
     assert len(many) == 16
     assert many[0].name == "0 to 1"
