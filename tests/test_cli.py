@@ -19,7 +19,7 @@ from typing import Any
 
 import pytest
 import torch
-from handmade import FAST, NETWORK, PHOTODIGITS, RUNS, fresh, run, spoil, write_study
+from handmade import FAST, NETWORK, PHOTODIGITS, RUNS, fresh, run, spoil, toml, write_study
 from safetensors.torch import save_file
 
 from kdprobe.api import analyze
@@ -32,7 +32,7 @@ from kdprobe.train.loop import train as train_study
 
 SCRIPT = "from kdprobe.cli import main; main()"
 OPTIONS = ["--images=4", "--device=cpu"] + [
-    f"--set={metric}.{name}={value}"
+    f"--set={metric}.{name}={toml(value)}"
     for metric, changes in FAST.items()
     for name, value in changes.items()
 ]

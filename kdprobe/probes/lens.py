@@ -43,11 +43,17 @@ class Lens:
             return self.chosen
         return test_images(self.data, self.allowed).sample(self.count, self.seed)
 
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """The data's classes."""
+        known = self.chosen or test_images(self.data, self.allowed)
+        return known.classes
+
     def network(self, checkpoint: Checkpoint) -> Network:
         """The network of `checkpoint`, frozen, in evaluation mode, its classes as the data's."""
         network = load_network(checkpoint, self.device, self.allowed)
         ours = checkpoint.network.classes
-        return network.ordered(ours, self.images.classes) if ours else network
+        return network.ordered(ours, self.classes) if ours else network
 
     def rows(self, network: Network, images: Images) -> int:
         """How many images one batch of `network` may hold."""
