@@ -87,7 +87,7 @@ def analyze(
             allow_code=allow_code,
             progress=lambda step: _tell(told, step),
         )
-    _show(results, folder, as_json)
+    _show(results, folder, as_json, quiet)
     return Ended(partial=any(problem.left_out for problem in results.problems))
 
 
@@ -117,7 +117,7 @@ def _show_plan(planned: Plan, store: Store, as_json: bool) -> None:
             click.echo(f"{question.metric.key}: not applicable: {question.reason}")
 
 
-def _show(results: Results, folder: Path, as_json: bool) -> None:
+def _show(results: Results, folder: Path, as_json: bool, quiet: bool) -> None:
     files = {name: str(folder / name) for name in ("report.html", "report.pdf", "results.json")}
     if as_json:
         print_json(
@@ -129,7 +129,8 @@ def _show(results: Results, folder: Path, as_json: bool) -> None:
         )
         return
     print_table("Hypotheses", verdict_columns(results), verdict_rows(results))
-    for problem in results.problems:
+    told = [problem for problem in results.problems if problem.left_out or not quiet]
+    for problem in told:
         click.echo(f"note: {problem.subject}: {problem.what}", err=True)
     for file in files.values():
         click.echo(file)

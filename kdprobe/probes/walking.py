@@ -60,7 +60,7 @@ class Loss:
         """The first of the checks, at the network's own place."""
         try:
             self()
-        except RuntimeError as error:
+        except (RuntimeError, InputError) as error:
             if self._dtype is None:
                 raise
             raise InputError(
