@@ -78,7 +78,7 @@ class Series(Frozen):
     y: tuple[float | None, ...]
     low: tuple[float | None, ...] = ()
     high: tuple[float | None, ...] = ()
-    role: str = ""  # teacher, baseline, student or control: gives the colour
+    role: str = ""  # teacher, baseline, student, control or reference: gives the colour
 
     @classmethod
     def over_seeds(cls, name: str, x: ArrayLike, ys: ArrayLike, role: str) -> "Series":

@@ -80,7 +80,7 @@ class Calibrations:
         return self.lost
 
     def _reliability(self) -> Lines:
-        faithful = Series(name="perfectly calibrated", x=(0.0, 1.0), y=(0.0, 1.0))
+        faithful = Series(name="perfectly calibrated", x=(0.0, 1.0), y=(0.0, 1.0), role="reference")
         return Lines(
             title="Reliability",
             how_to_read=(

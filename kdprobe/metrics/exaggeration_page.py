@@ -80,7 +80,7 @@ class Exaggeration:
             y_label="network's log-odds (nats)",
             series=(
                 *arm_series(self.roles, self.x, self.binned),
-                Series(name="as the teacher", x=ends, y=ends),
+                Series(name="as the teacher", x=ends, y=ends, role="reference"),
             ),
         )
 

@@ -18,6 +18,7 @@ PRINT = {
     "control-0": "#7b22d4",
     "control-1": "#3a0f52",
     "control-2": "#12128a",
+    "reference-0": "#566173",
     "other-0": "#22796b",
     "other-1": "#6a5acd",
 }
@@ -29,13 +30,13 @@ OUTCOME_PRINT = {
 }
 ICONS = {"supported": "✓", "contradicted": "✕", "undecided": "?", "not applicable": "–"}
 
-ROLES = ("teacher", "baseline", "student", "control")
-CONTROL_DASH = 1  # of the dashes of a figure, where the lines of others begin with 0, unbroken
+ROLES = ("teacher", "baseline", "student", "control", "reference")
+DASH = {"control": 1, "reference": 2}  # of a figure, where the lines of others begin unbroken
 
 
 def first_dash(role: str) -> int:
     """The dash of the first line in a colour: controls are broken, also where colours fail."""
-    return CONTROL_DASH if role == "control" else 0
+    return DASH.get(role, 0)
 
 
 class Colours:

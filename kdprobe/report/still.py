@@ -15,6 +15,7 @@ from matplotlib.cm import ScalarMappable
 from matplotlib.colors import LinearSegmentedColormap, ListedColormap, Normalize
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
+from matplotlib.ticker import FuncFormatter, NullFormatter
 from PIL import Image
 
 from kdprobe.panels import Forest, Gallery, Heatmap, Lines, Panel, Surface
@@ -30,8 +31,7 @@ HEAT = LinearSegmentedColormap.from_list(
 ).with_extremes(bad="#eceff3")
 DASHES = ("solid", "dashed", "dotted", "dashdot")
 MARKS = "osD^"
-LONGEST = 18  # letters of a name
-ROW = 28  # of the name of a forest plot's row
+LONGEST, ROW = 18, 28  # letters of a name, and of that of a row of a forest plot
 ROOM = 48  # letters that fit side by side below a heat map
 STYLE: dict[Any, Any] = {
     "font.family": "DejaVu Sans",
@@ -163,6 +163,8 @@ def _lines(axes: Axes, panel: Lines, colours: Colours) -> None:
     axes.set(xlabel=panel.x_label, ylabel=panel.y_label)
     if panel.log_y and any(y is not None and y > 0 for series in panel.series for y in series.y):
         axes.set_yscale("log")
+        plain = FuncFormatter(lambda value, _: f"{value:g}")
+        axes.yaxis.set(major_formatter=plain, minor_formatter=NullFormatter())
     axes.grid(True)
     if panel.series:
         axes.legend(frameon=False, fontsize=6.5, handlelength=2.2)
@@ -171,7 +173,6 @@ def _lines(axes: Axes, panel: Lines, colours: Colours) -> None:
 def _heatmap(axes: Axes, panel: Heatmap, colours: Colours) -> None:
     values = np.array([_floats(row) for row in panel.values]).reshape(len(panel.rows), -1)
     known = values[np.isfinite(values)]
-    small = bool((np.abs(known) < 10).all())
     seaborn.heatmap(
         values,
         ax=axes,
@@ -179,7 +180,7 @@ def _heatmap(axes: Axes, panel: Heatmap, colours: Colours) -> None:
         vmin=panel.low if panel.low is not None else known.min(initial=0.0),
         vmax=panel.high if panel.high is not None else known.max(initial=1.0),
         annot=values.size <= 150,
-        fmt=".2f" if small else ".3g",
+        fmt=".2f" if (np.abs(known) < 10).all() else ".3g",
         annot_kws={"fontsize": 6.5},
         linewidths=0.8,
         linecolor="white",

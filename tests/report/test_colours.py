@@ -75,4 +75,4 @@ def test_an_arm_keeps_its_tone():
     assert colours.of("control", RANDOM, place=7) == "control-1"
     assert colours.of("student", "kd") == "student-0"
     assert colours.of("", SMOOTH) == "other-0"
-    assert [first_dash(role) for role in ROLES] == [0, 0, 0, 1]
+    assert [first_dash(role) for role in ROLES] == [0, 0, 0, 1, 2]
