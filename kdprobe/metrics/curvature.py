@@ -23,6 +23,7 @@ from kdprobe.metrics.curvature_page import (
     layer_table,
     table,
 )
+from kdprobe.metrics.curvature_remarks import rough, unsettled
 from kdprobe.metrics.effects import forest, over_seeds
 from kdprobe.metrics.scope import Scope
 from kdprobe.panels import Forest, Panel
@@ -42,6 +43,7 @@ class Curvature:
     trace_tolerance: float  # asked for: standard error of the trace, of itself
     runs: Mapping[str, Bend]
     effects: Mapping[str, Difference]  # by arm and number: student minus baseline of its logarithm
+    most_steps: int = page_only()
     roles: Roles = page_only()
     reasons: Sequence[str] = page_only()
 
@@ -66,27 +68,13 @@ class Curvature:
 
     def findings(self) -> list[str]:
         """What was not found as precisely as was asked for."""
-        told = []
-        for run, bend in self.runs.items():
-            if not bend.settled(self.tolerance):
-                told.append(
-                    f"the largest eigenvalues of run {run!r} are not settled after {bend.steps} "
-                    f"steps: bounds of {_list(bend.bounds)} on {_list(bend.eigenvalues)}; "
-                    "raise curvature.steps"
-                )
-            if bend.trace_error > self.trace_tolerance * abs(bend.trace):
-                told.append(
-                    f"the trace of run {run!r} is {bend.trace:.4g} ± {bend.trace_error:.2g} after "
-                    f"{bend.draws} draws; raise curvature.draws"
-                )
-        return told
+        return [
+            *unsettled(self.runs, self.tolerance, self.most_steps),
+            *rough(self.runs, self.trace_tolerance),
+        ]
 
     def lacking(self) -> Sequence[str]:
         return self.reasons
-
-
-def _list(values: Array) -> str:
-    return ", ".join(f"{value:.3g}" for value in values)
 
 
 def error_of(values: Array) -> Array:
@@ -239,6 +227,7 @@ def curvature(
         trace_tolerance=trace_tolerance,
         runs={run.id: bend for run, bend in bends.items()},
         effects=effects_of(study, bends),
+        most_steps=steps,
         roles=roles_of(study.runs),
         reasons=reasons,
     )

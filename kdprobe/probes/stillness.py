@@ -62,7 +62,10 @@ def must_be_still(hessian: Hessian, chance: torch.Generator) -> None:
     if bool((two @ once - one @ other).abs() > SAME * vector_norm(once)):
         raise InputError(
             "found a Hessian that is not symmetric; wanted layers whose backward pass can be "
-            "differentiated: let backward passes of your own stay within torch, without detach()"
+            "differentiated, in full precision: fold weight_norm into the weight by "
+            "torch.nn.utils.parametrize.remove_parametrizations, take bfloat16, float16 or "
+            "autocast out of the network's own code, and let backward passes of your own stay "
+            "within torch, without detach()"
         )
 
 

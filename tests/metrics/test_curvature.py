@@ -174,16 +174,59 @@ def test_without_blocks_the_layers_have_no_eigenvalue():
     assert result.panels()[-1].rows[0][-2:] == (None, None)
 
 
-def test_it_says_what_is_not_settled():
-    study = made_up(RUNS[:2])
-    assert (
-        ask("curvature", study, scope(study), lambda _: seen(), trace_tolerance=0.2).findings()
-        == []
+def rough(bound, error):
+    """`bound` of the first eigenvalue, 8, and `error` of a trace that is 9."""
+    drawn = np.array([[1.0, 0.0], [1.0, 0.0]]) + error * np.array([[1.0, 0.0], [-1.0, 0.0]])
+    eigenvalues = np.array([[8.0, bound], [4.0, 0.002]])
+    return seen(eigenvalues=eigenvalues, drawn=drawn)
+
+
+def test_it_says_once_for_a_study_what_is_not_settled():
+    study = made_up(RUNS)
+    bounds = {"kd0": 0.5, "kd1": 2.0, "base2": 0.1}
+
+    def answer(wanted):
+        return rough(bounds.get(wanted.subjects[0].run, 0.001), 0.1)
+
+    (told,) = ask("curvature", study, scope(study), answer, steps=12).findings()
+    assert told.startswith(
+        "the largest eigenvalues of 3 of 7 networks are not settled (worst 'kd1'"
     )
-    rough = seen(eigenvalues=np.array([[8.0, 0.5], [4.0, 0.002]]))
-    told = ask("curvature", study, scope(study), lambda _: rough).findings()
-    assert sum("not settled after 12 steps" in one for one in told) == 2
-    assert sum("the trace of run" in one and "raise curvature.draws" in one for one in told) == 2
+    assert "after 12 steps: bounds of 2, 0.002 on 8, 4" in told
+    assert told.endswith("raise curvature.steps")
+
+
+def test_it_says_once_for_a_study_which_traces_are_rough():
+    study = made_up(RUNS)
+    errors = {"kd0": 1.0, "base1": 3.0}
+
+    def answer(wanted):
+        return rough(0.001, errors.get(wanted.subjects[0].run, 0.1))
+
+    (told,) = ask("curvature", study, scope(study), answer).findings()
+    assert told.startswith("the traces of 2 of 7 networks have standard errors above 5% of them")
+    assert "(worst 'base1': 9 ± 3 after 2 draws); raise curvature.draws" in told
+    assert not ask("curvature", study, scope(study), answer, trace_tolerance=0.4).findings()
+    bare = seen(known=np.array([0.0, -1.0]), drawn=np.array([[1.0, 1.0], [0.0, 0.0]]))
+    flat = ask("curvature", study, scope(study), lambda _: bare)
+    assert "networks have standard errors above" in flat.findings()[0], "a trace of 0 is no divisor"
+
+
+def test_where_memory_ends_the_steps_more_are_not_advised():
+    study = made_up(RUNS)
+    (told,) = ask("curvature", study, scope(study), lambda _: rough(2.0, 0.1), steps=60).findings()
+    assert "raise curvature.steps" not in told
+    assert "memory or rounding allows no more than 12 of 60 steps: lower curvature.top" in told
+
+    def mixed(wanted):
+        student = wanted.subjects[0].run.startswith("kd")
+        return rough(2.0, 0.1) | ({} if student else {"steps": np.array(60)})
+
+    (told,) = ask("curvature", study, scope(study), mixed, steps=60).findings()
+    assert (
+        "raise curvature.steps; memory or rounding allows no more than 12 of 60 steps for 3 of them"
+        in told
+    )
 
 
 def test_a_run_that_could_not_be_seen_is_named_and_the_rest_goes_on():
