@@ -12,7 +12,7 @@ from kdprobe.errors import NotApplicable
 from kdprobe.metrics.answers import read_answers
 from kdprobe.metrics.classes_page import ArmAccuracy, ByClass, Gains
 from kdprobe.metrics.contract import Array, Inquiry, by_arm, metric, roles_of
-from kdprobe.metrics.effects import over_images
+from kdprobe.metrics.effects import of_shares, over_images
 from kdprobe.metrics.scope import Scope
 from kdprobe.pairing import arms_of, pairs_by_arm
 from kdprobe.probes.contract import sight
@@ -55,7 +55,7 @@ def _gains(found: Sequence[Difference | None], own: Sequence[Array]) -> Gains:
 
 def _difference(study: Study, rows: Mapping[str, Array]) -> dict[str, Difference]:
     """By arm, of (n,) images of one class; few of them have no interval."""
-    found = over_images(study, rows)
+    found = {arm: of_shares(one) for arm, one in over_images(study, rows).items()}
     few = len(next(iter(rows.values()))) < FEWEST
     nan = float("nan")
     return {

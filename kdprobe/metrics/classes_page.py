@@ -11,6 +11,7 @@ from kdprobe.panels import Cell, Heatmap, Panel, Table, Text
 
 SHOWN, LISTED = 20, 40  # classes in the figure, and in the table
 LEVEL = 0.05
+FEWEST_TOLD = 30  # images of a class, that a remark on the first screen rests on
 
 
 @dataclass(frozen=True)
@@ -48,12 +49,21 @@ class ByClass:
         return [self._figure(), *told, self._table()]
 
     def findings(self) -> list[str]:
-        """Classes on which an arm of students is worse than the baseline, beyond doubt."""
+        """Arms of students that are worse than the baseline on a class, beyond doubt."""
+        return [told for arm in self.gains for told in self._worse(arm)]
+
+    def _worse(self, arm: str) -> list[str]:
+        gains = self.gains[arm]
+        sure = (gains.effect < 0) & (gains.p_value < LEVEL) & (self.images >= FEWEST_TOLD)
+        worse = np.flatnonzero(sure)
+        if not len(worse):
+            return []
+        k = int(worse[np.argmin(gains.effect[worse])])
+        others = len(worse) - 1
+        more = f", and on {others} other class{'es' if others > 1 else ''}" if others else ""
         return [
             f"{arm} is worse than the baseline on class {self.names[k]!r}: "
-            f"{self._gain(gains, k)}; p = {gains.p_value[k]:.2g} among all classes"
-            for arm, gains in self.gains.items()
-            for k in np.flatnonzero((gains.effect < 0) & (gains.p_value < LEVEL)).tolist()
+            f"{self._gain(gains, k)}; p = {gains.p_value[k]:.2g} among all classes{more}"
         ]
 
     def lacking(self) -> Sequence[str]:
@@ -136,7 +146,8 @@ class ByClass:
                 "Mean over seeds; ± is one standard error over the images of the class. Gain: "
                 "student minus baseline of the same seed, with its 95% interval over seeds and "
                 "images; p is adjusted for the number of classes (Holm). Classes of fewer than "
-                "five images have no interval." + self._limit(chosen)
+                "five images, or with the same gain on all, have no interval; the first screen "
+                f"tells only of classes of at least {FEWEST_TOLD} images." + self._limit(chosen)
             ),
             columns=("class", "images", "arm", "accuracy %", "± %")
             + ("gain (points)", "from", "to", "p"),

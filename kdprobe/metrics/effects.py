@@ -5,6 +5,7 @@ a run they are over seeds alone, and fewer than three seeds have none.
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -47,6 +48,16 @@ def over_seeds(study: Study, values: Mapping[str, float]) -> dict[str, Differenc
             seen = Difference(seen.effect, nan, nan, 1.0, seen.seeds, seen.images)
         found[arm] = seen
     return found
+
+
+def of_shares(found: Difference) -> Difference:
+    """The interval of a difference of two shares: within [-1, 1], and none of no width.
+
+    It has no width where all that was drawn is alike, which few images often are.
+    """
+    if found.low == found.high:
+        return replace(found, low=float("nan"), high=float("nan"))
+    return replace(found, low=max(found.low, -1.0), high=min(found.high, 1.0))
 
 
 def forest(

@@ -11,7 +11,7 @@ from kdprobe.errors import NotApplicable, UsageError
 from kdprobe.metrics.accuracy import log_softmax, proportion_error
 from kdprobe.metrics.answers import mean_error, read_answers
 from kdprobe.metrics.contract import Array, Inquiry, followed, metric, the_teacher
-from kdprobe.metrics.effects import over_images
+from kdprobe.metrics.effects import of_shares, over_images
 from kdprobe.metrics.fidelity_page import SHARES, Fidelities, RunFidelity
 from kdprobe.metrics.scope import Scope
 from kdprobe.probes.contract import sight
@@ -168,6 +168,8 @@ def fidelity(
         name: over_images(study, {run: own[name] for run, own in values.items()})
         for name in quantities
     }
+    for name in effects.keys() & SHARES.keys():
+        effects[name] = {arm: of_shares(one) for arm, one in effects[name].items()}
     return Fidelities(
         len(given.labels),
         int((reference.argmax(1) != given.labels).sum()),

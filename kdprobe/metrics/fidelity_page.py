@@ -3,6 +3,8 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+import numpy as np
+
 from kdprobe.metrics.answers import cell, percent
 from kdprobe.metrics.effects import forest
 from kdprobe.panels import Cell, Forest, Panel, Table
@@ -13,6 +15,8 @@ SHARES = {  # effects in points, and what the page calls them
     "agreement_when_teacher_right": "teacher right",
     "agreement_when_teacher_wrong": "copied errors",
 }
+FEWEST_ERRORS = 30  # of the teacher, that a remark on the first screen rests on
+LEVEL = 0.05
 ALONE = " No baseline shares a seed with a student, so no difference to it is shown."
 
 
@@ -58,9 +62,11 @@ class Fidelities:
 
     def findings(self) -> list[str]:
         """Arms that copy more or fewer of the teacher's errors than the baseline gives anyway."""
-        told = []
+        told: list[str] = []
+        if self.teacher_errors < FEWEST_ERRORS:
+            return told
         for arm, found in self.effects.get("agreement_when_teacher_wrong", {}).items():
-            if found.low > 0 or found.high < 0:
+            if found.p_value < LEVEL:
                 shares = [
                     r.agreement_when_teacher_wrong
                     for r in self.runs
@@ -70,8 +76,7 @@ class Fidelities:
                     f"{arm} gives {100 * sum(shares) / len(shares):.0f}% of the teacher's wrong "
                     f"answers too, {abs(100 * found.effect):.0f} points "
                     f"{'more' if found.effect > 0 else 'less'} than the baseline, which never saw "
-                    f"the teacher (95% interval of the difference {100 * found.low:.0f} to "
-                    f"{100 * found.high:.0f}; {self.teacher_errors} images)"
+                    f"the teacher ({_interval(found)}{self.teacher_errors} images)"
                 )
         return told
 
@@ -88,7 +93,8 @@ class Fidelities:
         reading = (
             "Right of the line: answers as the teacher does more often than a network that never "
             f"saw it. Copied errors: the same wrong answer, on the {self.teacher_errors} images "
-            "that the teacher gets wrong."
+            f"that the teacher gets wrong; of fewer than {FEWEST_ERRORS} the first screen tells "
+            "nothing of it. Intervals end at 100 points; where all images agree there is none."
         )
         return forest("Agreement gained over the baseline", "percentage points", rows, reading)
 
@@ -169,6 +175,12 @@ def _row(run: RunFidelity, others: Sequence[int]) -> tuple[Cell, ...]:
     for q in others:
         nats += [run.kl_at[q], run.kl_at_error[q]]
     return (run.run, run.role, *map(percent, shares), *(cell(value, 4) for value in nats))
+
+
+def _interval(found: Difference) -> str:
+    if not np.isfinite(found.low):
+        return ""
+    return f"95% interval of the difference {100 * found.low:.0f} to {100 * found.high:.0f}; "
 
 
 def _points(found: Difference) -> Difference:

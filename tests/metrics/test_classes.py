@@ -134,6 +134,50 @@ def test_a_class_of_few_images_has_no_interval():
     assert np.isfinite(gains.effect).all()
 
 
+def planted_in(count, known=3):
+    """Of two classes with `count` images each: of one kd knows `known`, others all."""
+
+    def look(sight):
+        labels = np.arange(2 * count) % 2
+        answers = labels.copy()
+        if sight.subjects[0].run.startswith("kd"):
+            answers[(labels == 1) & (np.arange(2 * count) >= 2 * known)] = 0
+        return {"logits": np.eye(2)[answers], "labels": labels}
+
+    return look
+
+
+def test_of_few_images_nothing_is_told_first():
+    study = made_up(FAMILY)
+    few = ask("classes", study, scope(study), planted_in(29))
+    assert few.gains["kd"].p_value[1] < 0.001
+    assert not few.findings()
+    (told,) = ask("classes", study, scope(study), planted_in(30)).findings()
+    assert told.startswith("kd is worse than the baseline on class 'b': -90.0 points")
+
+
+def test_an_interval_ends_at_all_images_and_none_has_no_width():
+    study = made_up(FAMILY)
+    few = ask("classes", study, scope(study), planted_in(5, known=1)).gains["kd"]
+    assert few.low[1] == -1, "of 5 images Student's interval would go on"
+    assert few.effect[1] > -1
+    assert np.isnan([few.low[0], few.high[0]]).all(), "alike on all images"
+
+
+def test_an_arm_is_told_of_once():
+    study = made_up(FAMILY)
+
+    def worse(sight):
+        labels = np.arange(400) % 4
+        kd = sight.subjects[0].run.startswith("kd")
+        right = np.arange(400) % (7 if kd else 400) > labels
+        return {"logits": np.eye(4)[np.where(right, labels, (labels + 1) % 4)], "labels": labels}
+
+    (told,) = ask("classes", study, four(study), worse).findings()
+    assert told.startswith("kd is worse than the baseline on class 'd'")
+    assert told.endswith("and on 3 other classes")
+
+
 def test_of_many_classes_the_largest_changes_are_shown_and_it_is_said():
     study = made_up(FAMILY)
     names = tuple(f"class {k}" for k in range(300))

@@ -163,6 +163,41 @@ def test_a_student_that_copies_errors_is_told_of_and_nobody_else():
     assert not alike.findings()
 
 
+def errors(count, agreeing):
+    """A teacher wrong on `count` of 200 images; kd gives `agreeing` of these answers."""
+    labels = np.zeros(200, int)
+    teacher = np.where(np.arange(200) < count, 1, 0)
+    kd = np.where(np.arange(200) < agreeing, 1, 0)
+    answers = {"teacher": teacher, "baseline0": labels, "kd0": kd}
+    return lambda s: {"logits": 4.0 * np.eye(5)[answers[s.subjects[0].run]], "labels": labels}
+
+
+def test_of_few_errors_nothing_is_told_first():
+    study = made_up(FAMILY)
+    few = ask("fidelity", study, scope(study), errors(29, 26))
+    assert few.effects["agreement_when_teacher_wrong"]["kd"].low > 0.5, "it is shown all the same"
+    assert not few.findings()
+    (told,) = ask("fidelity", study, scope(study), errors(30, 27)).findings()
+    assert told.startswith("kd gives 90% of the teacher's wrong answers too, 90 points more")
+    assert told.endswith("; 30 images)")
+
+
+def test_intervals_of_shares_end_at_all_images_and_none_has_no_width():
+    study = made_up(FAMILY)
+    result = ask("fidelity", study, scope(study), errors(30, 29))
+    copied = result.effects["agreement_when_teacher_wrong"]["kd"]
+    assert copied.high == 1.0
+    assert copied.low < copied.effect < 1
+    assert all(e.high is None or e.high <= 100 for e in result.panels()[0].effects)
+    alike = ask("fidelity", study, scope(study), errors(30, 30))
+    copied = alike.effects["agreement_when_teacher_wrong"]["kd"]
+    assert copied.effect == 1
+    assert np.isnan([copied.low, copied.high]).all()
+    assert not alike.findings(), "one seed on which all images agree has no error bar"
+    shown = alike.panels()[0].effects
+    assert [(e.low, e.high) for e in shown if e.name == "kd, copied errors"] == [(None, None)]
+
+
 def test_no_measure_of_answers_depends_on_order_or_scale():
     study = made_up(FAMILY)
     order = np.random.default_rng(5).permutation(400)
