@@ -5,11 +5,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from kdprobe.errors import NotApplicable, UsageError
+from kdprobe.errors import NotApplicable, Refused, UsageError
 from kdprobe.metrics.contract import (
     Array,
     Inquiry,
     Roles,
+    Seen,
     answered,
     metric,
     page_only,
@@ -19,9 +20,9 @@ from kdprobe.metrics.effects import forest, over_seeds
 from kdprobe.metrics.ground import known, log_loss
 from kdprobe.metrics.scope import Scope
 from kdprobe.panels import Panel, Surface, Table, Track
-from kdprobe.probes.contract import sight
+from kdprobe.probes.contract import Sight, sight
 from kdprobe.stats import Difference
-from kdprobe.study import Study
+from kdprobe.study import Run, Study
 
 FEWEST = 3  # checkpoints that can span a plane
 FEWEST_IMAGES = 4  # half of them for statistics, half for the loss
@@ -166,6 +167,16 @@ def way_of(seen: Mapping[str, Array]) -> Way:
     )
 
 
+def _around(
+    seen: Seen, planes: Mapping[Run, Sight]
+) -> tuple[dict[Run, Mapping[str, Array]], list[str]]:
+    """The planes that were seen, and why others were not: the paths stand without any."""
+    try:
+        return answered(seen, planes)
+    except Refused as answer:
+        return {}, [answer.reason]
+
+
 @metric(
     "trajectory",
     title="Paths of training",
@@ -208,7 +219,7 @@ def trajectory(
     }
     seen = yield [*asked.values(), *planes.values()]
     routes, lost = answered(seen, asked)
-    around, lost_too = answered(seen, planes)
+    around, lost_too = _around(seen, planes)
     ways = {run.id: way_of(route) for run, route in routes.items()}
     return Trajectories(
         runs=ways,

@@ -163,8 +163,13 @@ def principal(products: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         the variance about the mean that every component explains.
 
     Raises:
-        InputError: the points lie on a line.
+        InputError: the points lie on a line, or a weight of theirs is no number.
     """
+    if not bool(torch.isfinite(products).all()):
+        raise InputError(
+            "found a checkpoint with weights that are NaN or infinite; wanted finite ones: train "
+            "the run again, or take that checkpoint out of the study"
+        )
     centred = products - products.mean(0) - products.mean(1, keepdim=True) + products.mean()
     values, vectors = torch.linalg.eigh(centred)
     values, vectors = values.flip(0).clamp(min=0)[:-1], vectors.flip(1)

@@ -101,3 +101,34 @@ def test_a_run_whose_checkpoints_span_no_plane_is_left_out():
     assert set(result.planes) == {"b0"}
     assert result.effects["kd"].seeds == 2
     assert result.lacking() == ["found checkpoints on one line"]
+
+
+def test_paths_stand_where_no_plane_could_be_seen():
+    study = made_up(RUNS)
+    inquiry = METRICS["trajectory"].ask(study, scope(study))
+    sights = next(inquiry)
+
+    class Blind(dict):
+        def __getitem__(self, sight):
+            if sight.probe == "route_plane":
+                raise Refused("found a loss that is not finite")
+            return super().__getitem__(sight)
+
+    result = conclude(inquiry, Blind({sight: seen(sight) for sight in sights}))
+    assert len(result.runs) == 6
+    assert result.effects["kd"].effect == pytest.approx(0.25)
+    assert [panel.kind for panel in result.panels()] == ["forest", "table"]
+    assert result.lacking() == ["found a loss that is not finite"]
+
+
+def test_a_study_without_any_path_is_refused():
+    study = made_up(RUNS)
+
+    class Nothing(dict):
+        def __getitem__(self, sight):
+            raise Refused("gone")
+
+    inquiry = METRICS["trajectory"].ask(study, scope(study))
+    next(inquiry)
+    with pytest.raises(Refused, match="gone"):
+        conclude(inquiry, Nothing())

@@ -152,3 +152,11 @@ def test_checkpoints_on_a_line_are_refused():
     for products in (away @ away.T, torch.zeros(3, 3).double(), torch.zeros(1, 1).double()):
         with pytest.raises(InputError, match="found checkpoints on one line"):
             principal(products)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_checkpoints_that_are_not_finite_have_no_components(value):
+    products = torch.eye(3, dtype=torch.float64)
+    products[1, 1] = value
+    with pytest.raises(InputError, match="weights that are NaN or infinite; wanted finite ones"):
+        principal(products)
