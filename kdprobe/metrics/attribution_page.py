@@ -94,19 +94,30 @@ class Maps:
         return [*found, self._references(), self._table(), self._checks()]
 
     def findings(self) -> list[str]:
-        """Sums that miss, layers without places, maps that show nothing."""
-        told = [
-            f"the integrated gradients of {run} miss {gap:.0%} of the logit's change; raise "
+        """Sums that miss, and maps that show nothing: one remark of each for the study."""
+        return [*self._missing(), *self._idle()]
+
+    def _missing(self) -> list[str]:
+        wide = {run: gap for run, gap in self.gap.items() if gap > WIDE_GAP}
+        if not wide:
+            return []
+        worst = max(wide, key=lambda run: wide[run])
+        return [
+            f"the integrated gradients of {len(wide)} of {len(self.gap)} networks miss more than "
+            f"{WIDE_GAP:.0%} of the logit's change (most {worst}: {wide[worst]:.0%}); raise "
             "attributions.steps"
-            for run, gap in self.gap.items()
-            if gap > WIDE_GAP
         ]
-        idle = {run: sum(at.idle for at in maps.values()) for run, maps in self.runs.items()}
-        return told + [
-            f"{count} maps of {run} are the same everywhere and are left out: no pixel reaches "
-            "that logit"
-            for run, count in idle.items()
-            if count
+
+    def _idle(self) -> list[str]:
+        counts = {run: sum(at.idle for at in maps.values()) for run, maps in self.runs.items()}
+        idle = {run: count for run, count in counts.items() if count}
+        if not idle:
+            return []
+        worst = max(idle, key=lambda run: idle[run])
+        return [
+            f"maps of {len(idle)} of {len(counts)} networks are the same everywhere and are left "
+            f"out (most of {worst}: {idle[worst]} of {len(self.runs[worst]) * self.images}): no "
+            "pixel reaches that logit"
         ]
 
     def lacking(self) -> Sequence[str]:

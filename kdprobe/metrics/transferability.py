@@ -51,9 +51,10 @@ class Transfers:
         least = min(few, key=lambda run: run.images)
         return [
             f"the attack fools {self.teacher} on {self.teacher_fooled} of the "
-            f"{self.teacher_right} images that it names right; {least.images} of them are named "
-            f"right by {least.run}, wanted {FEWEST} to tell a share: raise transferability.images "
-            "or transferability.eps"
+            f"{self.teacher_right} images that it names right; {len(few)} of {len(self.runs)} "
+            f"networks name too few of them right to tell a share (fewest {least.run}: "
+            f"{least.images}, wanted {FEWEST}): raise transferability.images or "
+            "transferability.eps"
         ]
 
     def _forest(self) -> list[Forest]:

@@ -123,7 +123,8 @@ def test_panels_and_findings():
     assert references.rows[0][-3:] == (100.0, 100.0, 100.0)
     assert [row[-1] for row in checks.rows if row[:2] == ("kd0", "IG")] == [30.0]
     assert result.findings() == [
-        "the integrated gradients of kd0 miss 30% of the logit's change; raise attributions.steps"
+        "the integrated gradients of 1 of 7 networks miss more than 10% of the logit's change "
+        "(most kd0: 30%); raise attributions.steps"
     ]
 
 
@@ -153,16 +154,25 @@ def test_without_masks_there_is_no_share_on_the_object():
 def test_idle_maps_are_counted_and_left_out():
     def idle(wanted):
         found = dict(seen(wanted))
-        if wanted.probe == "attributions" and wanted.subjects[0].run == "kd1":
+        empty = 0
+        if wanted.probe == "attributions":
+            empty = {"kd1": 2, "kd2": 1}.get(wanted.subjects[0].run, 0)
+        if empty:
             key = next(key for key in found if key.startswith("maps/"))
-            found[key] = np.concatenate([found[key][:-2], np.zeros((2, SIDE, SIDE))])
+            found[key] = np.concatenate([found[key][:-empty], np.zeros((empty, SIDE, SIDE))])
+            if "gap" in found:
+                found["gap"] = np.full(N, 0.1 + 0.2 * empty)
         return found
 
     study = made_up(RUNS)
     result = ask("attributions", study, scope(study), idle)
     assert result.runs["kd1"]["occlusion"].idle == 2
     assert result.runs["kd1"]["occlusion"].correlation > 0.7
-    assert "8 maps of kd1 are the same everywhere" in result.findings()[-1]
+    missing, told = result.findings()
+    assert "of 3 of 7 networks miss more than 10%" in missing
+    assert "(most kd1: 50%)" in missing
+    assert told.startswith("maps of 2 of 7 networks are the same everywhere and are left out")
+    assert f"(most of kd1: 8 of {4 * N})" in told
 
 
 class Partly(dict):

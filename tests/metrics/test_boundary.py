@@ -175,6 +175,22 @@ def test_what_the_attacks_cannot_tell_is_said():
     json.dumps(as_values(robust), allow_nan=False)
 
 
+def test_the_study_has_one_remark_of_a_kind_and_it_names_the_worst():
+    def answer(sight):
+        seen = planted(sight)
+        seen["rest"][[2, 4, 5]] = np.array([0.1, 0.7, 0.2])[:, None, None]
+        seen["left"][[1, 4]] = 0  # but the teacher and four others leave
+        seen["left"][1, :3] = 1
+        return seen
+
+    study = made_up(SEVERAL)
+    far, few = ask("boundary", study, scope(study), answer).findings()
+    assert "on 3 of 7 networks end away from the boundary (half of those on kd0" in far
+    assert "70% of the gap left" in far
+    assert few.startswith("4 of 9 pairs of networks cannot be compared: only 0 of 18 attacks")
+    assert "take both kd0 and teacher out" in few
+
+
 def test_what_cannot_be_asked_is_refused():
     study = made_up(FAMILY)
     with pytest.raises(UsageError, match=r"boundary\.eta is -1; wanted 0 or more"):

@@ -62,10 +62,24 @@ def test_a_teacher_that_is_hardly_fooled_leaves_nothing_to_tell():
     assert all(run.transfer.value is None for run in found.runs)
     assert not found.effects
     (told,) = found.findings()
-    assert "fools teacher on 2 of the 39 images that it names right; 2 of them are named" in told
-    assert f"wanted {FEWEST}" in told
+    assert "fools teacher on 2 of the 39 images that it names right; 2 of 2 networks" in told
+    assert f"(fewest baseline0: 2, wanted {FEWEST})" in told
     (table,) = found.panels()
     assert table.rows[0][3:] == (None, None, None, None)
+
+
+def test_networks_that_name_too_few_right_are_told_of_once():
+    study = made_up(FAMILY)
+
+    def poor(sight):
+        found = planted(sight)
+        found["right"][1, 6:] = 0
+        return found
+
+    found = ask("transferability", study, scope(study), poor)
+    (told,) = found.findings()
+    assert "1 of 2 networks name too few" in told
+    assert f"(fewest baseline0: 5, wanted {FEWEST})" in told
 
 
 def test_a_share_of_too_few_is_not_told():
