@@ -71,15 +71,18 @@ def test_a_teacher_that_is_hardly_fooled_leaves_nothing_to_tell():
 def test_networks_that_name_too_few_right_are_told_of_once():
     study = made_up(FAMILY)
 
-    def poor(sight):
+    def poor(sight, most):
         found = planted(sight)
-        found["right"][1, 6:] = 0
+        found["right"][2, 6:] = 0
+        found["right"][1, most:] = 0
         return found
 
-    found = ask("transferability", study, scope(study), poor)
-    (told,) = found.findings()
-    assert "1 of 2 networks name too few" in told
-    assert f"(fewest baseline0: 5, wanted {FEWEST})" in told
+    for most, few in ((30, 1), (8, 2)):
+        (told,) = ask(
+            "transferability", study, scope(study), lambda s, most=most: poor(s, most)
+        ).findings()
+        assert f"{few} of 2 networks name too few" in told
+        assert f"(fewest kd0: 5, wanted {FEWEST})" in told
 
 
 def test_a_share_of_too_few_is_not_told():

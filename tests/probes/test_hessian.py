@@ -9,6 +9,8 @@ from stage import Stage, linear, network, noise_images
 from torch import Tensor, nn
 from torch.func import functional_call
 from torch.nn.functional import cross_entropy, dropout
+from torch.nn.utils.parametrizations import weight_norm
+from torch.nn.utils.parametrize import remove_parametrizations
 
 from kdprobe.datasets.contract import Images
 from kdprobe.errors import InputError
@@ -349,6 +351,18 @@ def test_a_network_without_one_hessian_is_refused_with_the_remedy(kind):
             look(net)
     assert "wanted" in str(refused.value)
     assert not any(parameter.requires_grad for parameter in net.parameters())
+
+
+def test_weight_norm_that_is_folded_into_the_weight_is_no_obstacle():
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        body = nn.Sequential(
+            weight_norm(nn.Conv2d(3, 8, 3)), nn.Tanh(), nn.Flatten(), nn.Linear(8 * 36, 2)
+        )
+    with pytest.raises(InputError, match=r"fold weight_norm .*remove_parametrizations"):
+        look(network(body))
+    remove_parametrizations(body[0], "weight")
+    assert look(network(body))["eigenvalues"].isfinite().all()
 
 
 class Failing(torch.autograd.Function):
