@@ -199,7 +199,7 @@ def test_a_network_that_cannot_run_in_bf16_is_refused():
     with pytest.raises(InputError, match=r"cannot run in bf16 .*; wanted operations that can: set"):
         loss_of("net", stage, net, precision="bf16")
     broken = network(Picky((torch.float32,)))
-    with pytest.raises(InputError, match="network failed .* not implemented"):
+    with pytest.raises(InputError, match=r"network failed .* not implemented"):
         walk(broken, [[]], loss_of("net", Stage(data, {"net": broken}), broken))
 
 
