@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from kdprobe.metrics.contract import METRICS
 from kdprobe.results import read_results
 from kdprobe.study import load_study
 from kdprobe.train.recipe import load_recipe
@@ -55,7 +56,7 @@ def test_the_whole_analysis(tmp_path: Path) -> None:
     assert ended.returncode == 0, ended.stderr
     results = read_results(tmp_path)
     assert {report.status for report in results.metrics} == {"measured"}
-    assert len(results.metrics) == 7
+    assert {report.key for report in results.metrics} == set(METRICS)
     assert len(results.verdicts) == 18  # three hypotheses, two arms, three layers
     assert all(verdict.seeds == 3 for verdict in results.verdicts)
     assert not any(verdict.controls or verdict.control_note for verdict in results.verdicts)

@@ -71,7 +71,7 @@ def attributions(
     checks: int = 12,
     squares: int = 16,
     changes: int = 3,
-    shown: int = 4,
+    shown: int = 3,
 ) -> Inquiry[Maps]:
     """What every pixel adds to the logit of the class that the teacher predicts (or the label).
 

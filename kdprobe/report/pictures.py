@@ -39,7 +39,7 @@ class Tile:
     note: str
     alt: str
     image: bytes
-    kind: str  # png or jpeg
+    kind: str  # webp or jpeg
 
     @property
     def uri(self) -> str:
@@ -163,7 +163,7 @@ def packed(title: str, role: str, note: str, alt: str, pixels: Pixels, height: i
     file = io.BytesIO()
     image = Image.fromarray(pixels)
     if small:
-        image.save(file, "png", optimize=True)
+        image.save(file, "webp", lossless=True)
     else:
         image.save(file, "jpeg", quality=86)
-    return Tile(title, role, note, alt, file.getvalue(), "png" if small else "jpeg")
+    return Tile(title, role, note, alt, file.getvalue(), "webp" if small else "jpeg")
