@@ -7,8 +7,9 @@ from typing import Any
 from kdprobe.datasets.contract import Images
 from kdprobe.errors import UnknownName, UsageError
 from kdprobe.loading import build
-from kdprobe.metrics.contract import METRICS, Metric, must_be_like
+from kdprobe.metrics.contract import METRICS, Metric
 from kdprobe.metrics.scope import Discarding, Scope, must_be_read
+from kdprobe.metrics.settings import must_be_like
 from kdprobe.registry import did_you_mean
 from kdprobe.study import Study
 from kdprobe.taps import find_taps, named_taps

@@ -15,11 +15,11 @@ from kdprobe.metrics.contract import (
     conclude,
     followed,
     metric,
-    must_be_like,
     page_only,
     roles_of,
     the_teacher,
 )
+from kdprobe.metrics.settings import must_be_like
 from kdprobe.probes.contract import sight
 
 
