@@ -182,7 +182,7 @@ def test_a_gallery_of_parts_becomes_pictures():
     for picture, row in tiles(shown):
         plain, composite = row
         image = np.asarray(Image.open(io.BytesIO(composite.image)))
-        assert composite.kind == "png"
+        assert composite.kind == "webp"
         assert image.shape == np.asarray(Image.open(io.BytesIO(plain.image))).shape == (192, 192, 3)
         assert len(np.unique(image.reshape(-1, 3), axis=0)) > 20
         (one,) = picture.maps
