@@ -158,3 +158,20 @@ def test_a_file_without_a_state_dict(tmp_path, content):
 def test_no_two_formats_claim_one_ending():
     endings = [suffix for entry in FORMATS.values() for suffix in entry.suffixes]
     assert len(endings) == len(set(endings))
+
+
+def test_an_interrupt_that_comes_out_as_a_broken_file_is_an_interrupt(tmp_path, monkeypatch):
+    from kdprobe.formats import safetensors_file
+
+    file, real, tries = tmp_path / "a.safetensors", safetensors_file.safe_open, []
+    save_file({"a": torch.zeros(1)}, file)
+
+    def once(*args, **kwargs):
+        tries.append(args)
+        if len(tries) == 1:
+            raise ValueError("could not determine the shape")
+        return real(*args, **kwargs)
+
+    monkeypatch.setattr(safetensors_file, "safe_open", once)
+    with pytest.raises(KeyboardInterrupt):
+        safetensors_file.read_safetensors(file)
