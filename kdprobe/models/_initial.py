@@ -8,7 +8,10 @@ def kaiming(model: nn.Module) -> None:
 
     Source: He et al. 2015, arXiv:1502.01852, section 2.2 (backward case). Linear layers keep
     PyTorch's own start. Draws from the global generator, as every `nn.Module` does when made.
+    A network on the device ``meta`` has no weights to draw.
     """
+    if any(weight.is_meta for weight in model.parameters()):
+        return
     for module in model.modules():
         if isinstance(module, nn.Conv2d):
             nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")

@@ -3,6 +3,11 @@
 A family is a function ``make(*groups, num_classes, **knobs) -> nn.Module`` under a pattern that its
 names match, e.g. ``resnet(\\d+)``; the groups of the pattern arrive as strings. The module it
 returns has a dictionary ``taps`` from tap names to `Tap`, in order from input to output.
+
+A network whose lower layers several branches can share has besides, as all bundled ones do:
+    lower(x) -> h           all up to the tap ``stage2``, whose output h is
+    upper(h) -> logits      the rest, so that forward(x) is upper(lower(x))
+    upper_parts             tuple of paths of the modules that `upper` uses; a branch copies them
 """
 
 import re
@@ -15,6 +20,7 @@ from torch import Tensor, nn
 
 from kdprobe.batches import called_on
 from kdprobe.errors import InputError, UnknownName
+from kdprobe.models.transforms.contract import transformed
 from kdprobe.passes import passing
 from kdprobe.registry import Catalogue, did_you_mean
 
@@ -84,20 +90,23 @@ class Network(nn.Module):
         return (pixels - self.mean.flatten()) / self.std.flatten()  # channels come last
 
 
-def make_body(name: str, *, num_classes: int, **knobs: Any) -> nn.Module:
+def make_body(
+    name: str, *, num_classes: int, transforms: Sequence[str] = (), **knobs: Any
+) -> nn.Module:
     """Build the bundled network called `name`, e.g. ``make_body("resnet20", num_classes=10)``.
 
     Raises:
-        UnknownName: no family has such a name.
-        InputError: the family refuses the name's numbers or a knob.
+        UnknownName: no family or transform has such a name.
+        InputError: the family refuses the name's numbers or a knob, or a transform the network.
     """
     for entry in FAMILIES.values():
         match = re.fullmatch(entry.pattern, name)
         if match:
             try:
-                return entry.make(*match.groups(), num_classes=num_classes, **knobs)
+                body = entry.make(*match.groups(), num_classes=num_classes, **knobs)
             except TypeError as error:
                 raise InputError(f"model {name!r} does not take these settings: {error}") from error
+            return transformed(body, transforms)
     examples = [example for entry in FAMILIES.values() for example in entry.examples]
     hint = did_you_mean(name, examples) or "."
     raise UnknownName(f"no model is called {name!r}{hint} Known: {', '.join(examples)}")

@@ -14,12 +14,15 @@ from torch import Tensor, nn
 
 from kdprobe.errors import InputError
 from kdprobe.models._initial import kaiming
+from kdprobe.models._residual import ResidualBlock
 from kdprobe.models.contract import family
 from kdprobe.taps import Tap
 
 
-class BasicBlock(nn.Module):
+class BasicBlock(ResidualBlock):
     """Two 3x3 convolutions around which the input is added, unless `residual` is False."""
+
+    projections = ("downsample",)
 
     def __init__(self, inputs: int, outputs: int, stride: int, residual: bool) -> None:
         super().__init__()
@@ -29,15 +32,18 @@ class BasicBlock(nn.Module):
         self.conv2 = nn.Conv2d(outputs, outputs, 3, padding=1, bias=False)
         self.bn2 = nn.BatchNorm2d(outputs)
         self.downsample = _skip(inputs, outputs, stride) if residual else None
+        self.skips = residual
         self.relu2 = nn.ReLU(inplace=False)
 
     def forward(self, x: Tensor) -> Tensor:
         """(n, inputs, h, w) -> (n, outputs, h / stride, w / stride)."""
         out: Tensor = self.bn2(self.conv2(self.relu1(self.bn1(self.conv1(x)))))
-        if self.downsample is not None:
-            out = out + self.downsample(x)
-        activated: Tensor = self.relu2(out)
+        activated: Tensor = self.relu2(self.joined(out, lambda: self._skipped(x)))
         return activated
+
+    def _skipped(self, x: Tensor) -> Tensor:
+        out: Tensor = x if self.downsample is None else self.downsample(x)
+        return out
 
 
 def _skip(inputs: int, outputs: int, stride: int) -> nn.Module:
@@ -52,6 +58,8 @@ class ResNet(nn.Module):
 
     `filters` are the channels of the stem and of the three stages.
     """
+
+    upper_parts = ("layer3", "avgpool", "fc")
 
     def __init__(
         self, blocks: int, filters: Sequence[int], num_classes: int, *, residual: bool = True
@@ -76,9 +84,17 @@ class ResNet(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(n, 3, h, w) -> (n, c) logits."""
+        return self.upper(self.lower(x))
+
+    def lower(self, x: Tensor) -> Tensor:
+        """(n, 3, h, w) -> what the tap stage2 shows."""
         x = self.relu(self.bn1(self.conv1(x)))
-        x = self.layer3(self.layer2(self.layer1(x)))
-        logits: Tensor = self.fc(self.avgpool(x).flatten(1))
+        h: Tensor = self.layer2(self.layer1(x))
+        return h
+
+    def upper(self, h: Tensor) -> Tensor:
+        """What the tap stage2 shows -> (n, c) logits."""
+        logits: Tensor = self.fc(self.avgpool(self.layer3(h)).flatten(1))
         return logits
 
 
@@ -110,7 +126,11 @@ def stage_filters(width: int, x4: bool) -> tuple[int, int, int, int]:
     "resnet",
     pattern=r"resnet(\d+)(x4)?",
     summary="residual network for small images, depth 6n+2; knob: width",
-    examples=("resnet8", "resnet20", "resnet56", "resnet8x4", "resnet32x4"),
+    examples=(
+        *(f"resnet{depth}" for depth in (8, 14, 20, 32, 44, 56, 110)),
+        "resnet8x4",
+        "resnet32x4",
+    ),
 )
 def resnet(depth: str, x4: str | None = None, *, num_classes: int, width: int = 16) -> nn.Module:
     """``resnet20``: channels `width` (stem and stage 1), 2x and 4x `width`; x4: see the module."""

@@ -19,7 +19,7 @@ from kdprobe.models._initial import kaiming
 from kdprobe.models.contract import family
 from kdprobe.taps import Tap
 
-CHANNELS = (64, 128, 256, 512, 512)  # of the five blocks
+TIMES = (1, 2, 4, 8, 8)  # the width, in each of the five blocks
 CONVOLUTIONS = {  # depth -> how many each block has
     8: (1, 1, 1, 1, 1),
     11: (1, 1, 2, 2, 2),
@@ -32,14 +32,21 @@ CONVOLUTIONS = {  # depth -> how many each block has
 class VGG(nn.Module):
     """Five blocks of `convolutions` convolutions; each ends in a ReLU module of its own."""
 
-    def __init__(self, convolutions: Sequence[int], num_classes: int) -> None:
+    upper_parts = (
+        "pool1",
+        *(f"{part}{i}" for i in (2, 3, 4) for part in ("block", "relu", "pool")),
+        "classifier",
+    )
+
+    def __init__(self, convolutions: Sequence[int], num_classes: int, *, width: int = 64) -> None:
         super().__init__()
-        inputs = (3, *CHANNELS)
+        channels = [width * times for times in TIMES]
+        inputs = (3, *channels)
         for i, count in enumerate(convolutions):
-            self.add_module(f"block{i}", _block(inputs[i], CHANNELS[i], count))
+            self.add_module(f"block{i}", _block(inputs[i], channels[i], count))
             self.add_module(f"relu{i}", nn.ReLU(inplace=False))
             self.add_module(f"pool{i}", nn.AdaptiveAvgPool2d(1) if i == 4 else nn.MaxPool2d(2))
-        self.classifier = nn.Linear(CHANNELS[-1], num_classes)
+        self.classifier = nn.Linear(channels[-1], num_classes)
         self.taps = {
             **{f"stage{i + 1}": Tap(f"relu{i}", "post", f"block{i}") for i in range(5)},
             "pooled": Tap("pool4", "post"),
@@ -49,13 +56,26 @@ class VGG(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(n, 3, h, w) -> (n, c) logits."""
-        small = x.shape[2] < 64
-        for i in range(len(CHANNELS)):
-            x = self.get_submodule(f"relu{i}")(self.get_submodule(f"block{i}")(x))
+        return self.upper(self.lower(x))
+
+    def lower(self, x: Tensor) -> Tensor:
+        """(n, 3, h, w) -> what the tap stage2 shows, of half the size."""
+        return self._convolved(self.get_submodule("pool0")(self._convolved(x, 0)), 1)
+
+    def upper(self, h: Tensor) -> Tensor:
+        """What the tap stage2 shows -> (n, c) logits."""
+        small = h.shape[2] < 32  # images of less than 64 pixels
+        x = self.get_submodule("pool1")(h)
+        for i in (2, 3, 4):
+            x = self._convolved(x, i)
             if not (i == 3 and small):
                 x = self.get_submodule(f"pool{i}")(x)
         logits: Tensor = self.classifier(x.flatten(1))
         return logits
+
+    def _convolved(self, x: Tensor, i: int) -> Tensor:
+        out: Tensor = self.get_submodule(f"relu{i}")(self.get_submodule(f"block{i}")(x))
+        return out
 
 
 def _block(inputs: int, outputs: int, count: int) -> nn.Sequential:
@@ -70,12 +90,17 @@ def _block(inputs: int, outputs: int, count: int) -> nn.Sequential:
 @family(
     "vgg",
     pattern=r"vgg(\d+)",
-    summary="chain of convolutions with batch norm and one linear layer",
+    summary="chain of convolutions with batch norm and one linear layer; knob: width",
     examples=tuple(f"vgg{depth}" for depth in CONVOLUTIONS),
 )
-def vgg(depth: str, *, num_classes: int) -> nn.Module:
-    """``vgg8``: eight layers with weights, if its one linear layer counts as three."""
+def vgg(depth: str, *, num_classes: int, width: int = 64) -> nn.Module:
+    """``vgg8``: eight layers with weights, if its one linear layer counts as three.
+
+    `width` is the channels of the first block; the others have 2, 4, 8 and 8 times as many.
+    """
     if int(depth) not in CONVOLUTIONS:
         known = ", ".join(map(str, CONVOLUTIONS))
         raise InputError(f"found depth {depth} in 'vgg{depth}'; wanted one of {known}; take vgg8")
-    return VGG(CONVOLUTIONS[int(depth)], num_classes)
+    if width < 1:
+        raise InputError(f"found width {width}; wanted at least 1 channel; the usual width is 64")
+    return VGG(CONVOLUTIONS[int(depth)], num_classes, width=width)

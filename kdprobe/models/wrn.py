@@ -12,12 +12,15 @@ from torch import Tensor, nn
 
 from kdprobe.errors import InputError
 from kdprobe.models._initial import kaiming
+from kdprobe.models._residual import ResidualBlock
 from kdprobe.models.contract import family
 from kdprobe.taps import Tap
 
 
-class PreActivationBlock(nn.Module):
+class PreActivationBlock(ResidualBlock):
     """Norm, ReLU, convolution, twice; where the channels change, a 1x1 convolution is the skip."""
+
+    projections = ("convShortcut",)
 
     def __init__(self, inputs: int, outputs: int, stride: int) -> None:
         super().__init__()
@@ -34,7 +37,11 @@ class PreActivationBlock(nn.Module):
         """(n, inputs, h, w) -> (n, outputs, h / stride, w / stride)."""
         active = self.relu1(self.bn1(x))
         out: Tensor = self.conv2(self.relu2(self.bn2(self.conv1(active))))
-        return out + (x if self.convShortcut is None else self.convShortcut(active))
+        return self.joined(out, lambda: self._skipped(x, active))
+
+    def _skipped(self, x: Tensor, active: Tensor) -> Tensor:
+        out: Tensor = x if self.convShortcut is None else self.convShortcut(active)
+        return out
 
 
 class Stage(nn.Module):
@@ -54,6 +61,8 @@ class Stage(nn.Module):
 
 class WideResNet(nn.Module):
     """Stem of 16 channels, three stages of 16k, 32k and 64k, norm, ReLU, mean, linear layer."""
+
+    upper_parts = ("block3", "bn1", "relu", "avgpool", "fc")
 
     def __init__(self, blocks: int, widening: int, num_classes: int) -> None:
         super().__init__()
@@ -76,8 +85,16 @@ class WideResNet(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(n, 3, h, w) -> (n, c) logits."""
-        x = self.block3(self.block2(self.block1(self.conv1(x))))
-        x = self.relu(self.bn1(x))
+        return self.upper(self.lower(x))
+
+    def lower(self, x: Tensor) -> Tensor:
+        """(n, 3, h, w) -> what the tap stage2 shows."""
+        h: Tensor = self.block2(self.block1(self.conv1(x)))
+        return h
+
+    def upper(self, h: Tensor) -> Tensor:
+        """What the tap stage2 shows -> (n, c) logits."""
+        x = self.relu(self.bn1(self.block3(h)))
         logits: Tensor = self.fc(self.avgpool(x).flatten(1))
         return logits
 

@@ -1,0 +1,1 @@
+"""Twins of a network: the same layers with one thing changed."""
