@@ -1,6 +1,7 @@
 """What a data set is: images with labels, and where it can, which pixels are the object.
 
 A data set is a function ``make(split, *, seed, **knobs) -> Images`` with split "train" or "test".
+One that reads files takes their place by the knob `folder`; there `seed` changes nothing.
 """
 
 import hashlib
@@ -12,6 +13,8 @@ from torch import Tensor
 
 from kdprobe.errors import InputError
 from kdprobe.registry import Catalogue
+
+MOST = torch.finfo(torch.float32).max
 
 
 @dataclass(frozen=True)
@@ -44,7 +47,7 @@ class Images:
             )
         if self.pixels.dtype != torch.float32:
             raise InputError(f"found {self.pixels.dtype} pixels; wanted float32 in [0, 1]")
-        if not bool(torch.isfinite(self.pixels).all()) or (image and _outside_unit(self.pixels)):
+        if not _within(self.pixels, (0.0, 1.0) if image else (-MOST, MOST)):
             raise InputError("found pixels outside [0, 1]; divide 8-bit images by 255 first")
         if self.labels.shape != (n,) or self.labels.dtype != torch.int64:
             found = f"{self.labels.dtype} labels of shape {tuple(self.labels.shape)}"
@@ -103,8 +106,11 @@ def require_split(split: str) -> None:
         raise InputError(f"found split {split!r}; wanted 'train' or 'test'; choose one of the two")
 
 
-def _outside_unit(pixels: Tensor) -> bool:
-    return bool(pixels.min() < 0) or bool(pixels.max() > 1)
+def _within(values: Tensor, span: tuple[float, float]) -> bool:
+    """Whether all are numbers of `span`: NaN comes through as least and greatest, nothing is
+    copied, for the images may fill most of the memory."""
+    least, greatest = values.aminmax()
+    return bool(least >= span[0]) and bool(greatest <= span[1])
 
 
 @dataclass(frozen=True)
@@ -116,18 +122,19 @@ class Dataset:
     source: str
     has_masks: bool
     make: Callable[..., Images]
+    needs_files: bool = False  # reads what the knob `folder` names; else it is made here
 
 
 DATASETS: Catalogue[Dataset] = Catalogue("data set", "kdprobe.datasets")
 
 
 def dataset(
-    key: str, *, title: str, source: str, has_masks: bool
+    key: str, *, title: str, source: str, has_masks: bool, needs_files: bool = False
 ) -> Callable[[Callable[..., Images]], Callable[..., Images]]:
     """Put the function below into DATASETS under `key`."""
 
     def add(make: Callable[..., Images]) -> Callable[..., Images]:
-        DATASETS.add(key, Dataset(key, title, source, has_masks, make))
+        DATASETS.add(key, Dataset(key, title, source, has_masks, make, needs_files))
         return make
 
     return add
