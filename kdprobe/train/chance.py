@@ -18,6 +18,17 @@ def generator(seed: int, epoch: int, purpose: str) -> torch.Generator:
     return torch.Generator().manual_seed(draw_seed(seed, epoch, purpose))
 
 
+def seed_torch(seed: int, device: torch.device) -> None:
+    """Seed torch's own random state on the CPU and on `device`, for code that draws from it.
+
+    `torch.manual_seed` would do it, but takes a stack trace for GPUs that nobody uses: 0.3 ms.
+    """
+    torch.default_generator.manual_seed(seed)
+    if device.type == "cuda":
+        with torch.cuda.device(device):
+            torch.cuda.manual_seed(seed)
+
+
 @contextmanager
 def drawn_from(seed: int, purpose: str) -> Iterator[None]:
     """Lend the global random state, seeded, to code that can draw from nothing else."""

@@ -1,106 +1,155 @@
-"""How does a cohort learn?  All its runs step on the same batch; the teacher looks at it once."""
+"""How does a cohort learn?  All its runs step on the same batch; each teacher looks at it once."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 import torch
+from torch import Tensor, nn
 
-from kdprobe.taps import Tap
-from kdprobe.train import records
-from kdprobe.train.learner import Learner, look, taps_of
-from kdprobe.train.lines import metrics_line, run_record
-from kdprobe.train.place import Place, Progress, TeacherView
-from kdprobe.train.plan import Cohort, RunPlan, learning_rate
+from kdprobe.train import saving
+from kdprobe.train.chance import draw_seed, seed_torch
+from kdprobe.train.learner import Learner
+from kdprobe.train.losses.contract import Batch, Outputs
+from kdprobe.train.noting import begin_notes, end_notes, note_epoch
+from kdprobe.train.place import Place, Progress
+from kdprobe.train.plan import Cohort, RunPlan
+from kdprobe.train.rates import learning_rate
+from kdprobe.train.settings import Source
+from kdprobe.train.slopes import term_slopes
+from kdprobe.train.sources import network_of, teachers
 from kdprobe.train.state import load_state, save_state
-from kdprobe.train.views import batches
+from kdprobe.train.team import Team
+from kdprobe.train.views import Seen, batches
 
 
-def train_cohort(place: Place, cohort: Cohort, teacher: TeacherView | None) -> None:
+def train_cohort(place: Place, cohort: Cohort) -> None:
     """Train the runs from where they are to their end, and mark them finished.
 
     Raises:
         InputError: a loss is not finite, or the saved state does not fit.
         OutputError: a file cannot be written.
     """
-    learners = [_learner(place, cohort, run) for run in cohort.runs]
+    team = gathered(place, cohort)
     state = place.folder / "state" / f"{cohort.name}.safetensors"
-    over = load_state(state, learners)
-    now = place.facts["environment"]
-    resumed = {"after_epoch": over, **now} if over >= 0 else None
-    if resumed:
-        records.warn_of_change(place.folder / cohort.runs[0].id, now)
-    for learner in learners:
-        folder, record = place.folder / learner.run.id, run_record(place, cohort, learner, teacher)
-        records.write_run(folder, record, resumed=resumed)
-        records.cut_metrics(folder, over)
+    over = load_state(state, team.learners)
+    begin_notes(team, over)
     for epoch in range(over + 1, cohort.epochs + 1):
         began = time.perf_counter()
+        awake = [learner for learner in team.learners if not learner.stopped]
         if epoch > 0:
-            _epoch(place, cohort, learners, teacher, epoch)
-        _keep(place, cohort, learners, teacher, epoch, began)
-        save_state(state, epoch, learners)
+            if not awake:
+                break
+            train_epoch(team, awake, epoch)
+        note_epoch(team, awake, epoch, began)
+        if place.processes.writes:
+            save_state(state, epoch, team.learners)
+        place.processes.wait()
+    end_notes(team)
+    place.processes.wait()
+
+
+def gathered(place: Place, cohort: Cohort) -> Team:
+    """The learners of a cohort at their start, with their teachers.
+
+    Raises:
+        InputError: a loss does not fit its networks.
+    """
+    watched = teachers(place, cohort)
+    learners = [learner_of(place, cohort, run) for run in cohort.runs]
+    team = Team(place, cohort, learners, watched)
+    batch = first_batch(place, cohort)
     for learner in learners:
-        records.mark_finished(place.folder / learner.run.id)
+        teacher = team.teacher(learner)
+        seen = teacher.look(place, batch) if teacher and learner.run.needs_teacher else None
+        learner.meet(batch, seen, place.processes.wrapped)
+        learner.processes = place.processes.count
+    return team
 
 
-def _keep(
-    place: Place,
-    cohort: Cohort,
-    learners: Sequence[Learner],
-    teacher: TeacherView | None,
-    epoch: int,
-    began: float,
-) -> None:
-    """Write what an epoch leaves behind; the state, written after it, makes it count."""
-    lines = [metrics_line(place, cohort, learner, teacher, epoch) for learner in learners]
-    seconds = round(time.perf_counter() - began, 3)  # of the whole cohort
-    for learner, line in zip(learners, lines, strict=True):
-        folder = place.folder / learner.run.id
-        records.add_metrics(folder, {**line, "seconds": seconds})
-        if epoch in cohort.checkpoints:
-            records.save_checkpoint(folder, learner, epoch, place.recipe.precision)
-    if epoch == 0:
-        records.write_index(place.folder, place.recipe)
+def learner_of(place: Place, cohort: Cohort, run: RunPlan, *, rehearsed: bool = False) -> Learner:
+    """A run of a cohort at its start; rehearsed, without the weights that it will begin with."""
+    entry, how = place.entry(run.model), place.recipe.optimizer
+    start = None if rehearsed else run.start
+
+    def begin(body: nn.Module) -> None:
+        if start is not None:
+            weights = network_of(place, start, cohort.seed)[0].body.state_dict()
+            saving.must_fit(run.id, body, weights)
+            body.load_state_dict(weights)
+
+    return Learner(run, entry, cohort.seed, place.device, how, begin)
 
 
-def _learner(place: Place, cohort: Cohort, run: RunPlan) -> Learner:
-    entry = place.entry(run.model)
-    return Learner(run, entry, cohort.seed, place.device, place.recipe.optimizer)
+def first_batch(place: Place, cohort: Cohort) -> Batch:
+    """Two training images, as they are."""
+    share = place.share(cohort)
+    seen = share.sample(torch.arange(min(2, len(share)), device=place.device))
+    return Batch(seen.pixels, seen.places, len(share), draw_seed(cohort.seed, 0, "first look"))
 
 
-def _epoch(
-    place: Place,
-    cohort: Cohort,
-    learners: Sequence[Learner],
-    teacher: TeacherView | None,
-    epoch: int,
-) -> None:
+def train_epoch(team: Team, awake: Sequence[Learner], epoch: int) -> None:
     """One pass over the training images."""
-    how, steps = place.recipe.optimizer, place.steps
-    taps = _teacher_taps(teacher, learners)
-    for learner in learners:
-        learner.network.train()
-        learner.tally.zero_()
-    views = batches(
-        place.train,
-        seed=cohort.seed,
-        epoch=epoch,
-        size=how.batch_size,
-        shift=place.recipe.data.shift,
-    )
-    what = f"{cohort.name}, epoch {epoch} of {cohort.epochs}"
-    for step, batch in enumerate(views):
-        lr = learning_rate(how, cohort, epoch - 1 + step / steps)
-        with torch.no_grad():
-            theirs = look(teacher.network, taps, batch.pixels) if teacher else None
-        for learner in learners:
-            learner.step(batch, theirs, lr)
-        done = (epoch - 1) * steps + step + 1
-        place.progress(Progress(what, done, cohort.epochs * steps))
+    place, plan = team.place, team.plan
+    how, steps = place.recipe.optimizer, place.steps(plan)
+    share = place.share(plan)
+    for learner in awake:
+        learner.begin_epoch(epoch, steps)
+    asked = _asked(team, awake)
+    looks = place.recipe.gradients
+    with _chance(place.device):
+        for step, (seen, whole) in enumerate(batches(share, place.order(plan), epoch)):
+            seed = place.step_seed(plan, epoch, step)
+            passed = epoch - 1 + step / steps
+            parts = _parts(seen, len(share), seed, passed, how.accumulate)
+            theirs: dict[Source | None, Sequence[Outputs | None]] = {
+                source: [team.teachers[source].look(place, batch) for batch, _ in parts]
+                for source in asked
+            }
+            for learner in awake:
+                source = learner.run.teacher
+                shown = theirs[source] if source in theirs else [None] * len(parts)
+                given = [(*part, t) for part, t in zip(parts, shown, strict=True)]
+                if looks and step == 0 and epoch % looks == 0:
+                    learner.slopes = term_slopes(learner, given[0], passed, plan.epochs)
+                seed_torch(seed, place.device)
+                learner.learn(
+                    step,
+                    given,
+                    whole,
+                    lr=learning_rate(
+                        how, learner.run.stages[learner.stage].span, passed, 1 / steps
+                    ),
+                    passed=passed,
+                    total=plan.epochs,
+                )
+            done = (epoch - 1) * steps + step + 1
+            place.progress(
+                Progress(f"{plan.name}, epoch {epoch} of {plan.epochs}", done, plan.epochs * steps)
+            )
+    for learner in awake:
+        place.processes.take_first(learner.crowd.buffers())
+        learner.end_epoch(epoch, plan.epochs)
 
 
-def _teacher_taps(teacher: TeacherView | None, learners: Sequence[Learner]) -> dict[str, Tap]:
-    if teacher is None:
-        return {}
-    found = [taps_of(teacher.network, learner.run) for learner in learners]
-    return {name: tap for taps in found for name, tap in taps.items()}
+def _asked(team: Team, awake: Sequence[Learner]) -> list[Source]:
+    """The teachers that a loss looks at in this epoch."""
+    found = [learner.run.teacher for learner in awake if learner.looks_at_teacher]
+    return [source for source in dict.fromkeys(found) if source is not None]
+
+
+def _parts(
+    seen: Seen, total: int, seed: int, passed: float, count: int
+) -> list[tuple[Batch, Tensor]]:
+    """A batch, cut into `count` parts whose gradients are added up."""
+    pieces = zip(*(part.chunk(count) for part in seen), strict=True)
+    return [
+        (Batch(pixels, places, total, seed, passed), target) for pixels, target, places in pieces
+    ]
+
+
+@contextmanager
+def _chance(device: torch.device) -> Iterator[None]:
+    """Lend torch's own random state to networks that draw from it, such as dropout."""
+    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+        yield

@@ -1,9 +1,12 @@
-"""A network in training: its weights, its loss, its optimiser, and how far it has walked.
+"""A run in training: its networks, its losses, its optimiser, and how far it has walked.
 
-Axes: n images, c classes, t terms of the loss.
+Axes: n images, c classes, m networks, t terms of the loss, p parameters.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext
+from copy import deepcopy
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -11,94 +14,235 @@ from torch import Tensor, nn
 from kdprobe.loading import build
 from kdprobe.manifest import NetworkEntry
 from kdprobe.models.contract import Network
-from kdprobe.taps import Tap, find_taps, watch
 from kdprobe.train.chance import drawn_from
-from kdprobe.train.expression import Term
-from kdprobe.train.losses.contract import LOSSES, Outputs
+from kdprobe.train.crowd import Crowd
+from kdprobe.train.layout import laid_out
+from kdprobe.train.losses.contract import LOSSES, Batch, Outputs
+from kdprobe.train.objective import Objective, sent
 from kdprobe.train.paths import PathLength
-from kdprobe.train.plan import RunPlan, layers_of
+from kdprobe.train.plan import RunPlan
 from kdprobe.train.settings import Optimizer
-from kdprobe.train.views import Split
+from kdprobe.train.techniques.contract import Working, techniques_of
+
+Wrap = Callable[[nn.Module], nn.Module]
 
 
-class Objective(nn.Module):
-    """The sum of weighted losses of a loss expression."""
+class Member:
+    """One network of a run, with a folder of its own."""
 
-    weights: Tensor
+    def __init__(self, id: str, network: Network, techniques: Sequence[Working], how: Optimizer):
+        self.id, self.network, self.techniques = id, network, tuple(techniques)
+        self.path = PathLength(network.body)
+        self.begin = [weight.detach().clone() for weight in network.body.parameters()]
+        self._decay = how.ema
+        self._average = deepcopy(network).requires_grad_(False) if how.ema else None
 
-    def __init__(self, terms: Sequence[Term]) -> None:
-        super().__init__()
-        self.losses = nn.ModuleList(LOSSES[term.name].make(**dict(term.knobs)) for term in terms)
-        weights = torch.tensor([term.weight for term in terms])
-        self.register_buffer("weights", weights, persistent=False)
+    @property
+    def shown(self) -> Network:
+        """The network that is measured and saved: itself, or the average of its weights."""
+        if self._average is None:
+            return self.network
+        for average, now in zip(self._average.buffers(), self.network.buffers(), strict=True):
+            average.copy_(now)
+        return self._average
 
-    def forward(self, student: Outputs, teacher: Outputs, target: Tensor) -> Tensor:
-        """(t,) values of the terms, not weighted."""
-        return torch.stack([loss(student, teacher, target) for loss in self.losses])
+    @property
+    def average(self) -> Network | None:
+        """The averaged weights, where the recipe asks for them."""
+        return self._average
+
+    def moved(self) -> None:
+        """After each step: count its length, and let the average follow."""
+        self.path.walk()
+        if self._average is not None and self._decay is not None:
+            now = [weight.detach() for weight in self.network.parameters()]
+            torch._foreach_lerp_(list(self._average.parameters()), now, 1 - self._decay)
+
+    def plain_state(self) -> dict[str, Tensor]:
+        """The weights as the network of the entry has them, for a checkpoint."""
+        state: Any = self.shown.body.state_dict()
+        for technique in self.techniques:
+            state = technique.plain(state)
+        return dict(state)
 
 
 class Learner:
     """One run of a cohort. Same seed and same model: same initial weights, bit for bit."""
 
     def __init__(
-        self, run: RunPlan, entry: NetworkEntry, seed: int, device: torch.device, how: Optimizer
+        self,
+        run: RunPlan,
+        entry: NetworkEntry,
+        seed: int,
+        device: torch.device,
+        how: Optimizer,
+        begin: Callable[[nn.Module], None] | None = None,
     ) -> None:
-        self.run, self.entry = run, entry
-        with drawn_from(seed, "weights"):
-            self.network = laid_out(build(entry).to(device))
+        self.run, self.entry, self.how = run, entry, how
+        made = [_made(place, run, entry, seed, device, begin) for place in range(run.together)]
         with drawn_from(seed, "weights of the loss"):
-            self.objective = Objective(run.terms).to(device)
-        self.taps = taps_of(self.network, run)
-        self.path = PathLength(self.network.body)
-        weights = [*self.network.body.parameters(), *self.objective.parameters()]
-        self.optimizer = _optimizer(weights, how)
-        self.tally = torch.zeros(len(run.terms) + 2, dtype=torch.float64, device=device)
+            objective = Objective(run.stages, run.together).to(device)
+        self.crowd = Crowd([network for network, _ in made], objective, run.share, how)
+        # After the crowd: what is shared is then counted and averaged as the weights of each.
+        self.members = [
+            Member(name, network, working, how)
+            for name, (network, working) in zip(run.members, made, strict=True)
+        ]
+        self.module: nn.Module = self.crowd
+        self.stage, self.stopped, self.processes = 0, False, 1
+        self.notes = torch.zeros(0, len(self.members), 0)  # (steps, m, 2 t + 3) of this epoch
+        self.slopes: dict[str, Any] = {}  # of the terms, where this epoch was looked at
+        self._device, self._seed = device, seed
 
-    def step(self, batch: Split, teacher: Outputs | None, lr: float) -> None:
-        """Learn from one batch; losses are tallied on the device, nothing is read back."""
-        ours = look(self.network, self.taps, batch.pixels)
-        # Without a teacher no term looks at it: faults.py has made sure.
-        terms = self.objective(ours, teacher or ours, batch.labels)
-        total = (terms * self.objective.weights).sum()
+    @property
+    def looks_at_teacher(self) -> bool:
+        """Whether a term of the present stage needs one."""
+        terms = self.run.stages[self.stage].terms
+        return any(LOSSES[term.name].needs_teacher for term in terms)
+
+    def meet(self, batch: Batch, teacher: Outputs | None, wrap: Wrap | None = None) -> None:
+        """Make the weights of the losses and the optimiser; draws nothing that others see."""
+        with drawn_from(self._seed, "weights of the loss"), torch.no_grad():
+            self._train_mode(False)
+            self.crowd.objective.meet(self.crowd.look(batch), teacher)
+        self.crowd.objective.to(self._device)
+        self.weights = list(self.crowd.parameters())
+        self.optimizer = _optimizer(self.weights, self.how, self.run.weight_decay)
+        half = self.how.autocast == "float16"
+        self.scaler = torch.amp.GradScaler(self._device.type, enabled=half)
+        if wrap is not None:
+            for member in self.members:  # what stands still when it is wrapped is never exchanged
+                member.network.body.requires_grad_(True)
+            self.module = wrap(self.crowd)
+
+    def begin_epoch(self, epoch: int, steps: int) -> None:
+        """Take the stage of `epoch`; train mode, but for what stands still."""
+        self.slopes = {}
+        self.stage = self.run.stage(epoch)
+        self._train_mode(True)
+        terms = len(self.run.stages[self.stage].terms)
+        shape = (steps, len(self.members), 2 * terms + 3)
+        self.notes = torch.zeros(shape, dtype=torch.float64, device=self._device)
+
+    def end_epoch(self, epoch: int, total: int) -> None:
+        """Let the techniques know of the last moment of the training."""
+        if epoch == total:
+            for member in self.members:
+                for technique in member.techniques:
+                    technique.before_step(member.network.body, total, total)
+
+    def _train_mode(self, on: bool) -> None:
+        self.crowd.train(on)
+        frozen = self.run.stages[self.stage].freeze
+        for member in self.members:
+            for name, weight in member.network.body.named_parameters():
+                weight.requires_grad_(not _inside(name, frozen))
+            for path in frozen:
+                member.network.body.get_submodule(path).eval()
+
+    def learn(
+        self,
+        step: int,
+        parts: Sequence[tuple[Batch, Tensor, Outputs | None]],
+        whole: int,
+        *,
+        lr: float,
+        passed: float,
+        total: int,
+    ) -> None:
+        """One optimiser step on `parts` of a batch of `whole` images; nothing is read back."""
+        for member in self.members:
+            for technique in member.techniques:
+                technique.before_step(member.network.body, passed, total)
+        weights = self.crowd.objective.weights(self.stage, passed, total)
         self.optimizer.param_groups[0]["lr"] = lr
         self.optimizer.zero_grad(set_to_none=True)
-        total.backward()
-        self.optimizer.step()
-        self.path.walk()
-        right = (ours.logits.detach().argmax(1) == batch.labels).double().mean()
-        seen = torch.stack([*terms.detach().double(), total.detach().double(), right])
-        self.tally += seen * len(batch.labels)
+        for place, (batch, target, teacher) in enumerate(parts):
+            last = place == len(parts) - 1
+            with _unsynchronised(self.module, not last):
+                values, logits = self.module(self.stage, weights, batch, teacher, target)
+                weighted = values * sent(weights, values.dtype, values.device)
+                totals = weighted.sum(1)  # (m,)
+                share = self.processes * len(target) / whole  # their mean is then the batch's
+                if totals.requires_grad:  # not where all is frozen, or all terms weigh nothing now
+                    self.scaler.scale(totals.sum() * share).backward()
+            self._note(step, values.detach(), weighted.detach(), logits.detach(), target)
+        self._move(step)
+
+    def _move(self, step: int) -> None:
+        if any(weight.grad is not None for weight in self.weights):
+            self.scaler.unscale_(self.optimizer)
+            slopes = [weight.grad for weight in self.weights if weight.grad is not None]
+            length = torch.nn.utils.get_total_norm(slopes)
+            if self.how.clip is not None:
+                torch.nn.utils.clip_grads_with_norm_(self.weights, self.how.clip, length)
+            self.notes[step, :, -1] = length
+            self.scaler.step(self.optimizer)
+            self.scaler.update()
+        for member in self.members:
+            member.moved()
+
+    def _note(
+        self, step: int, values: Tensor, weighted: Tensor, logits: Tensor, target: Tensor
+    ) -> None:
+        """Sums over images of the terms, the loss, the right answers, and the weighted terms."""
+        labels = target if target.dim() == 1 else target.argmax(1)
+        right = (logits.argmax(2) == labels).double().mean(1)
+        total = weighted.sum(1).double()[:, None]
+        seen = torch.cat([values.double(), total, right[:, None], weighted.double()], 1)
+        self.notes[step, :, :-1] += seen * len(target)
 
 
-def _optimizer(weights: Sequence[nn.Parameter], how: Optimizer) -> torch.optim.SGD:
-    made = torch.optim.SGD(
-        weights,
-        lr=how.lr,
-        momentum=how.momentum,
-        weight_decay=how.weight_decay,
-        nesterov=how.nesterov,
-        foreach=True,
-    )
-    if how.momentum:  # as SGD does in its first step, but already there to be saved and restored
-        for weight in weights:
-            made.state[weight]["momentum_buffer"] = torch.zeros_like(weight)
+def _made(
+    place: int,
+    run: RunPlan,
+    entry: NetworkEntry,
+    seed: int,
+    device: torch.device,
+    begin: Callable[[nn.Module], None] | None,
+) -> tuple[Network, Sequence[Working]]:
+    """The first network of a run starts as those of other arms do, each further one elsewhere."""
+    with drawn_from(seed, "weights" if place == 0 else f"weights of network {place}"):
+        network = build(entry)
+    if begin is not None:
+        begin(network.body)
+    working = techniques_of(run.techniques)
+    for technique in working:
+        technique.attach(network.body)
+    return laid_out(network.to(device)), working
+
+
+def _optimizer(weights: Sequence[nn.Parameter], how: Optimizer, decay: float) -> Any:
+    """With a state as after no step, so that it is there to be saved and restored."""
+    made: torch.optim.Optimizer
+    names: tuple[str, ...]
+    if how.method == "sgd":
+        made = torch.optim.SGD(
+            weights,
+            lr=how.lr,
+            momentum=how.momentum,
+            weight_decay=decay,
+            nesterov=how.nesterov,
+            foreach=True,
+        )
+        names = ("momentum_buffer",) if how.momentum else ()
+    else:
+        kind = torch.optim.Adam if how.method == "adam" else torch.optim.AdamW
+        betas = (how.momentum, 0.999)
+        made = kind(weights, lr=how.lr, betas=betas, weight_decay=decay, foreach=True)
+        names = ("exp_avg", "exp_avg_sq")
+    for weight in weights:
+        made.state[weight] |= {name: torch.zeros_like(weight) for name in names}
+        if how.method != "sgd":
+            made.state[weight]["step"] = torch.tensor(0.0)
     return made
 
 
-def laid_out(network: Network) -> Network:
-    """The same network with channels last in memory: a third faster on a CPU, measured."""
-    network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # not in the stub
-    return network
+def _inside(name: str, paths: Sequence[str]) -> bool:
+    return any(not path or name.startswith(f"{path}.") for path in paths)
 
 
-def taps_of(network: Network, run: RunPlan) -> dict[str, Tap]:
-    """The layers that the run's losses read, found in `network`; the logits need no tap."""
-    layers = {layer: None for term in run.terms for layer in layers_of(term)}
-    return find_taps(network.body, [layer for layer in layers if layer != "logits"])
-
-
-def look(network: Network, taps: Mapping[str, Tap], pixels: Tensor) -> Outputs:
-    """(n, 3, h, w) pixels in [0, 1] -> logits and tapped layers, in the autograd graph."""
-    with watch(network.body, taps) as seen:
-        logits = network(pixels.contiguous(memory_format=torch.channels_last))
-    return Outputs(logits, dict(seen))
+def _unsynchronised(module: nn.Module, wanted: bool) -> Any:
+    """Gradients of all but the last part are not exchanged between processes."""
+    apart: Callable[[], Any] | None = getattr(module, "no_sync", None)
+    return apart() if wanted and apart is not None else nullcontext()

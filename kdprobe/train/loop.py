@@ -1,29 +1,36 @@
-"""From a recipe to a study of checkpoints: first the teacher, then one cohort of arms a seed.
+"""From a recipe to a study of checkpoints: first the teacher, then the arms of each seed.
 
 Killed at any moment and started again, it goes on, and ends with the same bits on the same machine
 and number of threads.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from kdprobe.datasets.contract import Images
 from kdprobe.device import choose_device, repeatable
 from kdprobe.errors import InputError, UnknownName
-from kdprobe.loading import load_images, load_network
-from kdprobe.models.contract import Network
-from kdprobe.study import Checkpoint
+from kdprobe.loading import load_images
 from kdprobe.train import records
-from kdprobe.train.chance import drawn_from
-from kdprobe.train.cohort import train_cohort
-from kdprobe.train.learner import Learner, laid_out, look, taps_of
-from kdprobe.train.place import Place, Progress, TeacherView, teacher_view
+from kdprobe.train.adopting import adopt
+from kdprobe.train.boards import summary_writer
+from kdprobe.train.cohort import first_batch, learner_of, train_cohort
+from kdprobe.train.corrupting import corrupted
+from kdprobe.train.holding import held_out
+from kdprobe.train.learner import Learner
+from kdprobe.train.memory import must_have_room
+from kdprobe.train.place import Place, Progress
 from kdprobe.train.plan import Cohort, RunPlan, cohorts, data_entry
-from kdprobe.train.recipe import Recipe, load_recipe, settle
-from kdprobe.train.views import Split, on_device
+from kdprobe.train.processes import Processes, joined, own_device
+from kdprobe.train.ranking import write_search
+from kdprobe.train.recipe import Recipe, load_recipes, settle
+from kdprobe.train.sources import untrained_view
+from kdprobe.train.views import Share
 
 
 def train(
@@ -33,8 +40,12 @@ def train(
     overrides: Sequence[str] = (),
     device: str = "auto",
     progress: Callable[[Progress], None] | None = None,
+    tensorboard: bool = False,
 ) -> Path:
     """Train the study of `recipe`, or go on with it where it was interrupted.
+
+    Under `torchrun` all processes train as one; see `kdprobe.train.processes`. The studies of a
+    sweep are trained one after another, each in a folder of its name.
 
     Args:
         recipe: a packaged recipe's name, a TOML file, or a Recipe.
@@ -42,112 +53,201 @@ def train(
         overrides: ``key.path=value`` each, on top of the recipe.
         device: see `choose_device`.
         progress: called after every optimiser step of a cohort.
+        tensorboard: write the numbers of every epoch for TensorBoard too (needs the extra).
 
     Returns:
-        The study's folder, which `load_study` reads.
+        The study's folder, which `load_study` reads; of a sweep the folder around its studies.
 
     Raises:
         RecipeError: the recipe has faults; all of them are named.
-        InputError: the folder holds another study, a loss does not fit its networks, or training
-            diverged.
+        InputError: the folder holds another study, a loss does not fit its networks, there is too
+            little memory, or training diverged.
         OutputError: a file cannot be written.
+        UsageError: TensorBoard is asked for and not installed.
     """
-    settled = _settled(recipe, overrides)
-    where = choose_device(device)
-    folder = Path(out) if out is not None else Path("checkpoints") / settled.name
-    records.claim(folder, settled)
-    waiting = [plan for plan in cohorts(settled) if not records.finished(folder, plan)]
+    studies = recipes_of(recipe, overrides)
+    if tensorboard:
+        summary_writer()  # before anything is written
+    where = own_device(choose_device(device))
+    with joined(where) as processes:
+        for folder, settled in folders_of(recipe, studies, out).items():
+            _train_study(settled, folder, where, progress or _silent, processes, tensorboard)
+    return home_of(recipe, studies, out)
+
+
+def _train_study(
+    recipe: Recipe,
+    folder: Path,
+    device: torch.device,
+    progress: Callable[[Progress], None],
+    processes: Processes,
+    boards: bool,
+) -> None:
+    if processes.writes:
+        records.claim(folder, recipe)
+    processes.wait()
+    waiting = [plan for plan in cohorts(recipe) if not records.finished(folder, plan)]
     if waiting:
-        place = _place(settled, folder, where, progress or _silent)
+        place = replace(placed(recipe, folder, device, progress, processes), boards=boards)
+        if processes.writes:
+            adopt(place)
+        processes.wait()
         with repeatable():
-            _rehearse(place)
+            rehearse(place)
             for plan in waiting:
-                is_teacher = plan.name == "teacher" or settled.teacher is None
-                train_cohort(place, plan, None if is_teacher else _teacher(place))
-    records.forget_state(folder)
-    return folder
+                train_cohort(place, plan)
+    if processes.writes:
+        records.forget_state(folder)
+        if recipe.search is not None:
+            write_search(folder, recipe.search)
 
 
-def _settled(recipe: str | Path | Recipe, overrides: Sequence[str]) -> Recipe:
+def recipes_of(recipe: str | Path | Recipe, overrides: Sequence[str]) -> dict[str, Recipe]:
+    """The studies of a recipe by name; a single one is called "".
+
+    Raises RecipeError, UnknownName or InputError.
+    """
     if isinstance(recipe, Recipe):
-        return settle(recipe.model_dump(mode="json"), overrides, title=f"recipe {recipe.name}")
-    return load_recipe(recipe, overrides)
+        raw = recipe.model_dump(mode="json")
+        return {"": settle(raw, overrides, title=f"recipe {recipe.name}")}
+    return load_recipes(recipe, overrides)
+
+
+def home_of(
+    recipe: str | Path | Recipe, studies: Mapping[str, Recipe], out: str | Path | None
+) -> Path:
+    """The folder of a recipe: of its one study, or around those of its sweep."""
+    if out is not None:
+        return Path(out)
+    alone = studies.get("")
+    name = alone.name if alone else Path(str(recipe)).stem
+    return Path("checkpoints") / name
+
+
+def folders_of(
+    recipe: str | Path | Recipe, studies: Mapping[str, Recipe], out: str | Path | None
+) -> dict[Path, Recipe]:
+    """Where each study of a recipe is trained."""
+    home = home_of(recipe, studies, out)
+    return {home / name if name else home: study for name, study in studies.items()}
 
 
 def _silent(event: Progress) -> None:
     pass
 
 
-def _place(
-    recipe: Recipe, folder: Path, device: torch.device, progress: Callable[[Progress], None]
+def placed(
+    recipe: Recipe,
+    folder: Path,
+    device: torch.device,
+    progress: Callable[[Progress], None],
+    processes: Processes | None = None,
 ) -> Place:
+    """The data of a recipe on their device, parted and corrupted.
+
+    Raises:
+        InputError: the data cannot be read, or do not fit the recipe.
+    """
     train_set, test_set = (load_images(data_entry(recipe), split) for split in ("train", "test"))
     if train_set.classes != test_set.classes:
         raise InputError(
             f"data set {recipe.data.name!r} has {len(train_set.classes)} classes in training and "
             f"{len(test_set.classes)} in test; wanted the same ones: correct the data set"
         )
-    mean, std = _colours(recipe, train_set)
+    seed = int(data_entry(recipe).arguments["seed"])  # type: ignore[arg-type]  # faults.py checked
+    kept, held = held_out(train_set.labels, recipe.data.validation, seed)
+    whole = _share(train_set, kept, device)
+    taken = corrupted(train_set.labels[kept], len(train_set.classes), recipe.data.corrupt, seed)
+    changed = Share(
+        whole.pixels,
+        kept[taken.rows].to(device),
+        taken.labels.to(device),
+        whole.clean[taken.rows.to(device)],
+    )
+    mean, std = _colours(recipe, train_set.pixels, kept)
     data = {split: _noted(part) for split, part in (("train", train_set), ("test", test_set))}
+    data["parts"] = {
+        "training": len(changed),
+        "validation": len(held),
+        "relabelled": int((changed.labels != changed.clean).sum()),
+        "validation_rows_sha256": records.digest_of_rows(held),
+    }
     return Place(
         recipe=recipe,
         folder=folder,
         device=device,
-        train=on_device(train_set, device),
-        test=on_device(test_set, device),
-        classes=len(train_set.classes),
+        train=changed,
+        whole=whole,
+        validation=Share(whole.pixels, held.to(device), *_twice(train_set.labels[held], device))
+        if len(held)
+        else None,
+        test=_share(test_set, torch.arange(len(test_set)), device),
+        names=train_set.classes,
         mean=mean,
         std=std,
         facts={"data": data, "environment": records.environment(device)},
         progress=progress,
+        processes=processes or Processes(),
     )
+
+
+def _share(images: Images, rows: Tensor, device: torch.device) -> Share:
+    labels = images.labels[rows]
+    return Share(images.pixels.to(device), rows.to(device), *_twice(labels, device))
+
+
+def _twice(labels: Tensor, device: torch.device) -> tuple[Tensor, Tensor]:
+    """Labels as they are given, and the true ones: the same here."""
+    moved = labels.to(device)
+    return moved, moved
 
 
 def _noted(images: Images) -> dict[str, Any]:
     return {"images": len(images), "sha256": images.digest()}
 
 
-def _colours(recipe: Recipe, images: Images) -> tuple[tuple[float, ...], tuple[float, ...]]:
+def _colours(
+    recipe: Recipe, pixels: Tensor, rows: Tensor
+) -> tuple[tuple[float, ...], tuple[float, ...]]:
     """Mean and standard deviation of each channel: the recipe's, or measured to four digits."""
-    measured = images.pixels.double()
-    mean = recipe.data.mean or measured.mean((0, 2, 3)).tolist()
-    std = recipe.data.std or measured.std((0, 2, 3), correction=0).clamp_min(1e-4).tolist()
+    mean, std = recipe.data.mean, recipe.data.std
+    if mean is None or std is None:
+        measured = pixels[rows].double()
+        mean = mean or tuple(measured.mean((0, 2, 3)).tolist())
+        std = std or tuple(measured.std((0, 2, 3), correction=0).clamp_min(1e-4).tolist())
     return tuple(round(value, 4) for value in mean), tuple(round(value, 4) for value in std)
 
 
-def _rehearse(place: Place) -> None:
-    """Let every arm look at two images before hours are spent. Raises InputError, all named."""
+def rehearse(place: Place) -> None:
+    """Let every arm look at two images before hours are spent.
+
+    Raises:
+        InputError: losses do not fit their networks (all are named), or memory or a step is small.
+    """
     plans, faults = cohorts(place.recipe), []
-    batch = Split(place.train.pixels[:2], place.train.labels[:2])
-    teacher = _fresh(place, plans[0], plans[0].runs[0]).network if place.recipe.teacher else None
-    for run in plans[-1].runs:
-        try:
-            _look_once(_fresh(place, plans[-1], run), teacher, batch)
-        except (InputError, UnknownName) as error:
-            faults.append(f"  arms.{run.arm}: {error}")
+    for plan in (p for p in plans if p.seed == plans[-1].seed or p.name == "teacher"):
+        place.processes.must_share(len(place.share(plan)), place.recipe.optimizer.batch_size)
+        learners = []
+        for run in plan.runs:
+            try:
+                learners.append(_look_once(place, plan, run))
+            except (InputError, UnknownName) as error:
+                faults.append(f"  {'arms.' if run.arm != 'teacher' else ''}{run.arm}: {error}")
+        if not faults:
+            must_have_room(place, plan, learners)
     if faults:
         raise InputError("some losses do not fit their networks:\n" + "\n".join(faults))
 
 
-@torch.no_grad()
-def _look_once(learner: Learner, teacher: Network | None, batch: Split) -> None:
-    ours = look(learner.network.eval(), learner.taps, batch.pixels)
-    theirs = ours
-    if teacher is not None:
-        theirs = look(teacher.eval(), taps_of(teacher, learner.run), batch.pixels)
-    learner.objective(ours, theirs, batch.labels)
-
-
-def _fresh(place: Place, plan: Cohort, run: RunPlan) -> Learner:
-    entry = place.entry(run.model)
-    return Learner(run, entry, plan.seed, place.device, place.recipe.optimizer)
-
-
-def _teacher(place: Place) -> TeacherView:
-    """The teacher out of its last saved file, as any reader of the study would see it."""
-    plan = cohorts(place.recipe)[0]
-    file = place.folder / "teacher" / records.checkpoint_file(plan.checkpoints[-1])
-    entry = place.entry(plan.runs[0].model)
-    with drawn_from(plan.seed, "weights"):  # drawn and overwritten; the caller's state is kept
-        network = load_network(Checkpoint("teacher", plan.epochs, file, entry), place.device)
-    return teacher_view(place, laid_out(network), file)
+def _look_once(place: Place, plan: Cohort, run: RunPlan) -> Learner:
+    """A run as it will be at its start, after a first look; its teacher untrained."""
+    batch = first_batch(place, plan)
+    learner = learner_of(place, plan, run, rehearsed=True)
+    teacher = untrained_view(place, run).look(place, batch) if run.needs_teacher else None
+    learner.meet(batch, teacher)
+    learner.crowd.eval()
+    target = place.share(plan).labels[batch.rows]
+    with torch.random.fork_rng(devices=[]), torch.no_grad():
+        for at, stage in enumerate(run.stages):
+            learner.crowd(at, [1.0] * len(stage.terms), batch, teacher, target)
+    return learner

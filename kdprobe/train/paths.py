@@ -34,8 +34,8 @@ class PathLength:
     @torch.no_grad()
     def walk(self) -> None:
         """Add the step from the weights of the last call to the present ones."""
-        moved = torch._foreach_sub(self._parameters, self._before)
-        squares = torch.stack(torch._foreach_norm(moved)).double() ** 2  # (p,)
+        torch._foreach_sub_(self._before, self._parameters)  # the step backwards, as long
+        squares = torch.stack(torch._foreach_norm(self._before)).double() ** 2  # (p,)
         self.lengths += (self._members @ squares).sqrt()
         self.restart()
 

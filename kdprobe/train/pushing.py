@@ -13,11 +13,11 @@ import torch
 from torch import Tensor, nn
 
 from kdprobe.errors import InputError, KdprobeError, UsageError
+from kdprobe.expression import Term, parse_loss
 from kdprobe.loading import own_code
+from kdprobe.train.arm_faults import loss_faults
 from kdprobe.train.chance import drawn_from
-from kdprobe.train.expression import Term, parse_loss
-from kdprobe.train.faults import meaning_faults
-from kdprobe.train.losses.contract import LOSSES, Outputs
+from kdprobe.train.losses.contract import LOSSES, Outputs, layers_read
 
 
 @dataclass(frozen=True)
@@ -36,8 +36,10 @@ class Weighted(nn.Module):
         super().__init__()
         self.weights = tuple(term.weight for term in terms)
         self.losses = nn.ModuleList(LOSSES[term.name].make(**dict(term.knobs)) for term in terms)
-        parts = [layer for loss in self.losses for layer in getattr(loss, "layers", ())]
-        self.layers = tuple(dict.fromkeys(parts))
+        self.layers, self.teacher_layers = (
+            tuple(dict.fromkeys(name for loss in self.losses for name in layers_read(loss, side)))
+            for side in ("layers", "teacher_layers")
+        )
         self.needs_teacher = any(LOSSES[term.name].needs_teacher for term in terms)
         self.temperatures = tuple({float(T) for loss in self.losses if (T := _own_T(loss))})
 
@@ -55,7 +57,7 @@ def _own_T(loss: nn.Module) -> float:
 
 def expressed(text: str) -> Weighted:
     """The loss of an expression. Raises UsageError with all its faults."""
-    faults = list(meaning_faults({"teacher": {}, "arms": {"audited": {"loss": text}}}))
+    faults = list(loss_faults({"teacher": {}, "arms": {"audited": {"loss": text}}}))
     if faults:
         raise UsageError(f"loss {text!r}: " + "; ".join(fault.text for fault in faults))
     return Weighted(parse_loss(text))
@@ -86,9 +88,9 @@ def own_loss(path: str, allowed: Collection[str]) -> nn.Module:
     return made
 
 
-def layers_of(loss: nn.Module) -> tuple[str, ...]:
-    """The layers that `loss` reads beside the logits."""
-    return tuple(layer for layer in getattr(loss, "layers", ()) if layer != "logits")
+def layers_of(loss: nn.Module, side: str = "layers") -> tuple[str, ...]:
+    """The layers that `loss` reads beside the logits; of the teacher with "teacher_layers"."""
+    return tuple(layer for layer in layers_read(loss, side) if layer != "logits")
 
 
 def push(loss: nn.Module, draw: Draw, seed: int) -> Tensor:

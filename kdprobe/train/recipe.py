@@ -1,9 +1,13 @@
 """What shall be trained?  A recipe is TOML: a packaged one by its name, or a file of the user's.
 
-Overrides (``--set key.path=value``) come on top. Every fault is reported at once.
+``base = "name"`` begins with another recipe, and its tables are filled up or replaced key by key. A
+table ``[search]`` adds arms that are drawn at random within a budget. A table ``[sweep.NAME]`` of
+dotted keys makes a study of its own, ``NAME``, with these changes: a recipe with a sweep is several
+studies. Overrides (``--set key.path=value``) come on top. Every fault is reported at once.
 """
 
 import json
+import re
 import tomllib
 from collections.abc import Mapping, Sequence
 from copy import deepcopy
@@ -13,12 +17,15 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from kdprobe.errors import InputError, RecipeError, UnknownName
+from kdprobe.errors import InputError, KdprobeError, RecipeError, UnknownName
 from kdprobe.registry import did_you_mean
-from kdprobe.train.faults import Fault, meaning_faults, shape_faults
-from kdprobe.train.settings import Recipe
+from kdprobe.train.faults import meaning_faults
+from kdprobe.train.raw import Fault
+from kdprobe.train.searching import searched_arms
+from kdprobe.train.settings import Name, Recipe, Search
+from kdprobe.train.shape_faults import shape_faults
 
-__all__ = ["Recipe", "load_recipe", "packaged_recipes", "settle"]
+__all__ = ["Recipe", "load_recipe", "load_recipes", "packaged_recipes", "settle"]
 
 
 def packaged_recipes() -> tuple[str, ...]:
@@ -38,14 +45,95 @@ def load_recipe(name_or_path: str | Path, overrides: Sequence[str] = ()) -> Reci
     Raises:
         UnknownName: no such packaged recipe and no such file.
         InputError: the file cannot be read.
-        RecipeError: the recipe has faults; the message has one line for each.
+        RecipeError: the recipe has faults (the message has one line for each), or is several.
     """
-    return settle(_read(name_or_path), overrides, title=f"recipe {name_or_path}")
+    found = load_recipes(name_or_path, overrides)
+    if len(found) > 1:
+        raise RecipeError(
+            f"recipe {name_or_path} is a sweep of {len(found)} studies ({', '.join(found)}); "
+            "wanted one: use load_recipes"
+        )
+    return next(iter(found.values()))
 
 
-def settle(raw: Mapping[str, Any], overrides: Sequence[str] = (), *, title: str) -> Recipe:
-    """A recipe out of plain dictionaries. Raises RecipeError, with a line for each fault."""
-    changed, faults = _overridden(raw, overrides)
+def load_recipes(name_or_path: str | Path, overrides: Sequence[str] = ()) -> dict[str, Recipe]:
+    """The studies of a recipe: one, called "", or those of its sweep by their names.
+
+    Raises as `load_recipe` does.
+    """
+    raw = _based(_read(name_or_path), name_or_path)
+    sweep, title = raw.pop("sweep", None), f"recipe {name_or_path}"
+    if sweep is None:
+        return {"": settle(raw, overrides, title=title)}
+    tables = sweep.items() if isinstance(sweep, dict) else ()
+    if not tables or not all(isinstance(changes, dict) for _, changes in tables):
+        raise RecipeError(f"{title}: found sweep = {sweep!r}; wanted tables [sweep.NAME]")
+    odd = [name for name in sweep if not re.fullmatch(Name, name)]
+    if odd:
+        wanted = "letters, digits, '_', '.' and '-' (it names a folder)"
+        raise RecipeError(f"{title}: found the sweep's study {odd[0]!r}; wanted {wanted}")
+    return {
+        name: settle(
+            {**raw, "name": f"{raw.get('name', '')}-{name}"},
+            overrides,
+            changes=changes,
+            title=f"{title}, study {name}",
+        )
+        for name, changes in tables
+    }
+
+
+def _based(raw: dict[str, Any], place: str | Path, above: tuple[Path, ...] = ()) -> dict[str, Any]:
+    """`raw` on top of the recipe that it begins with; `above` are those that begin with it."""
+    base = raw.pop("base", None)
+    if base is None:
+        return raw
+    if not isinstance(base, str):
+        raise RecipeError(f"recipe {place}: found base = {base!r}; wanted the name of a recipe")
+    beside = Path(place).parent / base  # a file beside this one, else a packaged recipe
+    source = beside if beside.suffix == ".toml" else Path(base)
+    chain = (*above, Path(place).resolve())
+    if source.resolve() in chain:
+        raise RecipeError(
+            f"recipe {place}: found base = {base!r}, which begins with this one; wanted a recipe "
+            "that stands by itself"
+        )
+    return _merged(_based(_read(source), source, chain), raw)
+
+
+def _merged(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
+    """Tables are merged key by key; everything else is replaced.
+
+    A table that names another model or data set takes over none of the old one's arguments.
+    """
+    found = dict(below)
+    if above.get("name", found.get("name")) != found.get("name"):
+        found.pop("arguments", None)
+    for key, value in above.items():
+        old = found.get(key)
+        if isinstance(old, dict) and isinstance(value, dict):
+            value = _merged(old, value)
+        found[key] = value
+    return found
+
+
+def settle(
+    raw: Mapping[str, Any],
+    overrides: Sequence[str] = (),
+    *,
+    changes: Mapping[str, Any] | None = None,
+    title: str,
+) -> Recipe:
+    """A recipe out of plain dictionaries. Raises RecipeError, with a line for each fault.
+
+    `changes` are dotted keys and values of a sweep, under the overrides.
+    """
+    changed, faults = deepcopy(dict(raw)), []
+    for key, value in (changes or {}).items():
+        faults += _put(changed, key, value, f"found key {key!r} in the sweep")
+    faults += _override(changed, overrides)
+    changed, lacking = _searched(changed)
+    faults += lacking
     recipe = None
     try:
         recipe = Recipe.model_validate_json(json.dumps(changed, default=str))
@@ -82,22 +170,46 @@ def _read(name_or_path: str | Path) -> dict[str, Any]:
         raise RecipeError(f"recipe {path} is not TOML: {error}; mend its syntax") from error
 
 
-def _overridden(
-    raw: Mapping[str, Any], overrides: Sequence[str]
-) -> tuple[dict[str, Any], list[Fault]]:
-    changed, faults = deepcopy(dict(raw)), []
+def _searched(raw: dict[str, Any]) -> tuple[dict[str, Any], list[Fault]]:
+    """`raw` with the arms that its table [search] draws, under those that it names."""
+    if raw.get("search") is None:
+        return raw, []
+    try:
+        search = Search.model_validate_json(json.dumps(raw["search"], default=str))
+        arms = searched_arms(search)
+    except ValidationError:
+        return raw, []  # told with the other shapes
+    except KdprobeError as error:
+        return raw, [Fault("search", str(error))]
+    return {**raw, "arms": {**arms, **raw.get("arms", {})}}, []
+
+
+def _override(changed: dict[str, Any], overrides: Sequence[str]) -> list[Fault]:
+    """Put ``key.path=value`` texts into `changed`; what cannot be put is a fault."""
+    faults: list[Fault] = []
     for override in overrides:
         key, equals, text = override.partition("=")
-        *folders, last = key.strip().split(".")
-        table: Any = changed
-        for folder in folders:
-            table = table.setdefault(folder, {}) if isinstance(table, dict) else None
-        if not equals or not last or not isinstance(table, dict):
-            found = f"found override {override!r}"
-            faults.append(Fault("--set", f"{found}; wanted key.path=value, such as optimizer.lr=1"))
+        found = f"found override {override!r}"
+        if not equals:
+            faults.append(_no_place(found))
         else:
-            table[last] = _value(text.strip())
-    return changed, faults
+            faults += _put(changed, key, _value(text.strip()), found)
+    return faults
+
+
+def _put(changed: dict[str, Any], key: str, value: Any, found: str) -> list[Fault]:
+    *folders, last = key.strip().split(".")
+    table: Any = changed
+    for folder in folders:
+        table = table.setdefault(folder, {}) if isinstance(table, dict) else None
+    if not last or not isinstance(table, dict):
+        return [_no_place(found)]
+    table[last] = value
+    return []
+
+
+def _no_place(found: str) -> Fault:
+    return Fault("--set", f"{found}; wanted key.path=value, such as optimizer.lr=1")
 
 
 def _value(text: str) -> Any:

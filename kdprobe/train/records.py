@@ -1,15 +1,19 @@
 """What was done here?  The run record, the line a epoch, the weights, and the study's index.
 
-Under the study's folder: ``study.json``, ``recipe.json``, and for each run a folder with
-``run.json``, ``metrics.jsonl`` and ``epoch-NNNN.safetensors``.
+Under the study's folder: ``study.json``, ``recipe.json``, and for each network a folder with
+``run.json``, ``metrics.jsonl`` and ``epoch-NNNN.safetensors``, and where there are such things
+``best/`` (the epoch of the best validation), ``adapters/`` (what the losses own) and ``preds/``
+(validation logits). What is needed for going on only is in ``state/`` until the study is finished.
 """
 
+import hashlib
 import json
 import logging
 import platform
 import shutil
 import subprocess
 from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -18,11 +22,17 @@ import torch
 
 from kdprobe.errors import InputError
 from kdprobe.files import told, write_whole
-from kdprobe.manifest import StudyIndex
-from kdprobe.train.learner import Learner
+from kdprobe.loading import load_network
+from kdprobe.manifest import RunEntry, StudyIndex
+from kdprobe.study import Checkpoint
+from kdprobe.train.choosing import best_epoch
+from kdprobe.train.learner import Member
+from kdprobe.train.measuring import measured
+from kdprobe.train.place import Place, logits_of
 from kdprobe.train.plan import Cohort, cohorts, data_entry
+from kdprobe.train.saving import BEST, checkpoint_file
 from kdprobe.train.settings import Recipe
-from kdprobe.train.writing import append_line, write_json, write_tensors
+from kdprobe.train.writing import append_line, write_json
 
 log = logging.getLogger("kdprobe")
 
@@ -38,7 +48,20 @@ def environment(device: torch.device) -> dict[str, Any]:
         "git": _commit(Path(__file__).parent),
         "device": _spoken(device),
         "threads": torch.get_num_threads(),
+        "cuda": torch.version.cuda,
+        "cudnn": _cudnn() if device.type == "cuda" else None,
+        "repeatable": "no TF32, deterministic cuDNN without benchmarks",
     }
+
+
+def _cudnn() -> int | None:
+    found: int | None = torch.backends.cudnn.version()  # type: ignore[no-untyped-call]  # torch's
+    return found
+
+
+def now() -> str:
+    """The time, to the second, in UTC."""
+    return datetime.now(UTC).isoformat(timespec="seconds")
 
 
 def _spoken(device: torch.device) -> str:
@@ -72,7 +95,7 @@ def claim(folder: Path, recipe: Recipe) -> None:
     wanted = recipe.model_dump(mode="json")
     file = folder / "recipe.json"
     if file.is_file():
-        found = _read(file)
+        found = completed(_read(file))
         if found != wanted:
             raise InputError(
                 f"found a study of another recipe in {folder} ({_difference(found, wanted)}); "
@@ -86,6 +109,16 @@ def claim(folder: Path, recipe: Recipe) -> None:
         )
     else:
         write_json(file, wanted)
+
+
+def completed(found: dict[str, Any]) -> dict[str, Any]:
+    """A recipe that an older version wrote, with what it did then spelled out."""
+    data = {"validation": 0.0, **found.get("data", {})}
+    try:
+        known = Recipe.model_validate_json(json.dumps({**found, "data": data}))
+    except ValueError:
+        return found
+    return known.model_dump(mode="json")
 
 
 def _read(file: Path) -> dict[str, Any]:
@@ -115,7 +148,7 @@ def _flat(table: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 def finished(folder: Path, cohort: Cohort) -> bool:
     """Whether every run of the cohort is marked finished."""
-    files = [folder / run.id / "run.json" for run in cohort.runs]
+    files = [folder / name / "run.json" for run in cohort.runs for name in run.members]
     return all(
         file.is_file() and _read(file).get("run", {}).get("status") == "finished" for file in files
     )
@@ -149,11 +182,37 @@ def warn_of_change(folder: Path, now: Mapping[str, Any]) -> None:
         )
 
 
-def mark_finished(folder: Path) -> None:
-    """Set the status in a run's run.json."""
+def mark_finished(folder: Path, told: Mapping[str, Any]) -> None:
+    """Set the status in a run.json, and put `told` beside: what is known at the end only."""
     record = _read(folder / "run.json")
     record["run"]["status"] = "finished"
-    write_json(folder / "run.json", record)
+    write_json(folder / "run.json", {**record, **told, "ended": now()})
+
+
+def reported_numbers(
+    place: Place, member: Member, lines: Sequence[Mapping[str, Any]]
+) -> dict[str, Any]:
+    """Of the last epoch and of the best in validation, side by side; None without validation."""
+    keys = ("epoch", "validation_accuracy", "validation_loss", "test_accuracy", "test_loss")
+    last, best = {key: lines[-1][key] for key in keys}, best_epoch(lines)
+    if best is None:
+        return {"last": last, "best_validation": None}
+    line = next(line for line in lines if line["epoch"] == best)
+    found = {key: line[key] for key in keys}
+    if found["test_accuracy"] is None:
+        file = place.folder / member.id / BEST / checkpoint_file(best)
+        entry = RunEntry.model_validate(_read(place.folder / member.id / "run.json")["run"])
+        network = load_network(Checkpoint(member.id, best, file, entry.network), place.device)
+        numbers = measured(logits_of(network, place.test), place.test.labels)
+        found |= {"test_accuracy": numbers["accuracy"], "test_loss": numbers["loss"]}
+    return {"last": last, "best_validation": found}
+
+
+def metrics_of(folder: Path) -> list[dict[str, Any]]:
+    """The lines of metrics.jsonl."""
+    file = folder / "metrics.jsonl"
+    text = file.read_text(encoding="utf-8") if file.is_file() else ""
+    return [json.loads(line) for line in text.splitlines()]
 
 
 def cut_metrics(folder: Path, last_epoch: int) -> None:
@@ -176,44 +235,30 @@ def add_metrics(folder: Path, line: Mapping[str, Any]) -> None:
     append_line(folder / "metrics.jsonl", line)
 
 
-def checkpoint_file(epoch: int) -> str:
-    """The name of an epoch's file of weights."""
-    return f"epoch-{epoch:04d}.safetensors"
-
-
-def save_checkpoint(folder: Path, learner: Learner, epoch: int, precision: str) -> None:
-    """Write the weights after `epoch`, with the path lengths so far in the metadata.
-
-    Raises:
-        InputError: a weight does not fit into float16.
-        OutputError: the file cannot be written.
-    """
-    kind = torch.float16 if precision == "float16" else torch.float32
-    tensors = {
-        name: tensor.to(kind) if tensor.is_floating_point() else tensor
-        for name, tensor in learner.network.body.state_dict().items()
-    }
-    for name, tensor in tensors.items():
-        if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
-            raise InputError(
-                f"run {learner.run.id!r}, epoch {epoch}: found numbers in {name!r} that do not fit "
-                f'{precision}; wanted finite ones; set precision = "float32" or lower optimizer.lr'
-            )
-    metadata = {
-        "format": "kdprobe",
-        "epoch": str(epoch),
-        "precision": precision,
-        "path_length": json.dumps(learner.path.by_scope()),
-    }
-    write_tensors(folder / checkpoint_file(epoch), tensors, metadata)
+def digest_of_rows(rows: torch.Tensor) -> str:
+    """SHA-256 of (m,) int64 row numbers."""
+    return hashlib.sha256(rows.contiguous().numpy().tobytes()).hexdigest()
 
 
 def write_index(folder: Path, recipe: Recipe) -> None:
-    """Replace study.json: the runs that have begun, so that a study can be read while it grows."""
-    ids: Sequence[str] = [run.id for cohort in cohorts(recipe) for run in cohort.runs]
-    begun = tuple(name for name in ids if (folder / name / checkpoint_file(0)).is_file())
+    """Replace study.json: the runs that have begun, so that a study can be read while it grows.
+
+    Of networks that are trained together it names the one that validation chose; the others stay
+    in their folders.
+    """
+    runs = [run for cohort in cohorts(recipe) for run in cohort.runs]
+    adopted = ["teacher"] if recipe.teacher is not None and recipe.teacher.study else []
+    shown = [*adopted, *(_shown(folder, run.members) for run in runs)]
+    begun = tuple(name for name in shown if (folder / name / "run.json").is_file())
     index = StudyIndex(name=recipe.name, data=data_entry(recipe), runs=begun)
     write_json(folder / "study.json", index.model_dump(mode="json"))
+
+
+def _shown(folder: Path, members: Sequence[str]) -> str:
+    """The chosen one of several networks; the first while nothing is chosen."""
+    records = {name: folder / name / "run.json" for name in members[1:]}
+    known = (name for name, file in records.items() if file.is_file() and _read(file).get("chosen"))
+    return next(known, members[0])
 
 
 def forget_state(folder: Path) -> None:

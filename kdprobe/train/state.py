@@ -4,6 +4,7 @@ Weights and statistics in full precision, momentum, path lengths, and the epoch'
 no state: each epoch has its own generators.
 """
 
+import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -19,7 +20,9 @@ from kdprobe.train.writing import write_tensors
 def save_state(path: Path, epoch: int, learners: Sequence[Learner]) -> None:
     """Replace the state file: `epoch` is over. Raises OutputError when it cannot be written."""
     tensors = {name: tensor for learner in learners for name, tensor in _parts(learner)}
-    write_tensors(path, tensors, {"format": "kdprobe state", "epoch": str(epoch)})
+    scales = [learner.scaler.state_dict() for learner in learners]  # empty but in float16
+    facts = {"format": "kdprobe state", "epoch": str(epoch), "scales": json.dumps(scales)}
+    write_tensors(path, tensors, facts)
 
 
 def load_state(path: Path, learners: Sequence[Learner]) -> int:
@@ -41,19 +44,26 @@ def load_state(path: Path, learners: Sequence[Learner]) -> int:
     with torch.no_grad():
         for name, place in places.items():
             place.copy_(saved.tensors[name])
-    for learner in learners:
-        learner.path.restart()
+    for learner, scale in zip(learners, json.loads(saved.metadata["scales"]), strict=True):
+        learner.scaler.load_state_dict(scale)
+        for member in learner.members:
+            member.path.restart()
     return int(saved.metadata["epoch"])
 
 
 def _parts(learner: Learner) -> Iterator[tuple[str, Tensor]]:
     """Every tensor of a learner that a step changes."""
     name = learner.run.id
-    for key, tensor in learner.network.body.state_dict().items():
-        yield f"{name}/weights/{key}", tensor
-    for key, tensor in learner.objective.state_dict().items():
+    for place, member in enumerate(learner.members):
+        own = f"{name}/weights/{place}"
+        for key, tensor in member.network.body.state_dict().items():
+            yield f"{own}/{key}", tensor
+        if member.average is not None:
+            for key, tensor in member.average.body.state_dict().items():
+                yield f"{name}/average/{place}/{key}", tensor
+        yield f"{name}/path/{place}", member.path.lengths
+    for key, tensor in learner.crowd.objective.state_dict().items():
         yield f"{name}/loss/{key}", tensor
     for place, parameter in enumerate(learner.optimizer.param_groups[0]["params"]):
         for key, tensor in learner.optimizer.state[parameter].items():
             yield f"{name}/{key}/{place}", tensor
-    yield f"{name}/path", learner.path.lengths

@@ -5,6 +5,7 @@ import math
 import pytest
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from kdprobe.errors import InputError
 from kdprobe.train.losses.contract import LOSSES, Outputs
@@ -198,6 +199,54 @@ def test_the_released_virtual_teacher_is_the_papers_with_its_four_changes():
     assert released != pytest.approx(paper, rel=0.5)
     whole = value("tfkd_reg", student, student, target, T=40.0, student_T=1.0).item()
     assert released == pytest.approx(50 / 10 * whole, rel=1e-12)
+
+
+LABELLED = ["cross_entropy", "label_smoothing", "tfkd_reg", "tfkd_reg_released"]
+
+
+@pytest.mark.parametrize("key", LABELLED)
+@pytest.mark.parametrize("c", [10, 2])
+def test_labels_may_come_as_probabilities(key, c):
+    student, target = logits(6, c, 1).double(), torch.arange(6) % c
+    told = F.one_hot(target, c)
+    for kind in (torch.float32, torch.float64):
+        found = value(key, student, student, told.to(kind))
+        assert found.item() == pytest.approx(value(key, student, student, target).item(), rel=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("key", "knobs"),
+    [
+        ("cross_entropy", {}),
+        ("cross_entropy", {"smoothing": 0.1}),
+        ("label_smoothing", {}),
+        ("label_smoothing", {"over": "others"}),
+        ("tfkd_reg", {}),
+        ("tfkd_reg", {"soften": "logit", "T": 2.0}),
+        ("tfkd_reg_released", {"multiplier": 50.0}),
+    ],
+)
+def test_the_push_of_a_mixed_image_is_the_mixture_of_its_labels_pushes(key, knobs):
+    """Each image with a share of its own; the values differ by what does not depend on z."""
+    student = logits(6, 10, 1).double().requires_grad_()
+    one, two = torch.arange(6), torch.arange(6) + 3
+    share = torch.linspace(0, 1, 6, dtype=torch.float64)[:, None]
+    mixed = share * F.one_hot(one, 10) + (1 - share) * F.one_hot(two, 10)
+
+    def push(target: Tensor) -> Tensor:
+        return torch.autograd.grad(value(key, student, student, target, **knobs), student)[0]
+
+    wanted = share * push(one) + (1 - share) * push(two)
+    assert torch.allclose(push(mixed), wanted, rtol=1e-9, atol=1e-12)
+
+
+@pytest.mark.parametrize("soften", ["prob", "logit"])
+def test_the_virtual_teachers_of_a_mixed_image_are_mixed(soften):
+    made, z = LOSSES["tfkd_reg"].make(soften=soften), torch.zeros(1, 5, dtype=torch.float64)
+    one, two = (made.virtual(z, torch.tensor([label])).exp() for label in (1, 4))
+    mixed = made.virtual(z, torch.tensor([[0, 0.3, 0, 0, 0.7]], dtype=torch.float64)).exp()
+    assert torch.allclose(mixed, 0.3 * one + 0.7 * two, rtol=1e-12)
+    assert mixed.sum().item() == pytest.approx(1, rel=1e-12)
 
 
 def test_feature_reads_the_named_layer():

@@ -3,8 +3,9 @@
 import pytest
 
 from kdprobe.errors import InputError, RecipeError, UnknownName
-from kdprobe.train.plan import cohorts, learning_rate, schedule_sentence
-from kdprobe.train.recipe import load_recipe, packaged_recipes
+from kdprobe.train.plan import cohorts, schedule_sentence
+from kdprobe.train.rates import learning_rate
+from kdprobe.train.recipe import load_recipe, load_recipes, packaged_recipes
 
 BAD = """
 name = "bad"
@@ -123,7 +124,8 @@ def test_overrides_are_toml_or_else_plain_text():
 
 def test_packaged_recipes_are_sound_and_save_what_they_promise():
     for name in packaged_recipes():
-        assert load_recipe(name).name == name
+        for study, recipe in load_recipes(name).items():
+            assert recipe.name == f"{name}-{study}".removesuffix("-")
     demo = load_recipe("demo")
     assert all(len(cohort.checkpoints) == 8 for cohort in cohorts(demo))
     assert demo.precision == "float16"
@@ -166,10 +168,11 @@ def test_cohorts_hold_all_arms_of_a_seed_after_the_teacher():
 )
 def test_the_learning_rate_follows_its_schedule(overrides, rates, words):
     recipe = load_recipe("tiny", overrides)
-    cohort = cohorts(recipe)[-1]
-    found = [learning_rate(recipe.optimizer, cohort, passed) for passed in (0, 1, 2)]
+    run = cohorts(recipe)[-1].runs[0]
+    span = run.stages[0].span
+    found = [learning_rate(recipe.optimizer, span, passed) for passed in (0, 1, 2)]
     assert found == pytest.approx(rates)
-    assert words in schedule_sentence(recipe.optimizer, cohort)
+    assert words in schedule_sentence(recipe.optimizer, run)
 
 
 @pytest.mark.parametrize("loss", ["cross_entropy(smoothing=0.1)", "2*cross_entropy", "kd(T=4)"])

@@ -15,6 +15,7 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.nn import functional as F
+from toystudy import Killed, dying
 
 from kdprobe.errors import InputError, OutputError
 from kdprobe.study import load_study
@@ -30,10 +31,6 @@ train("tiny", out=sys.argv[1], overrides=sys.argv[2:], progress=lambda e: print(
 """
 
 
-class Killed(BaseException):
-    """Stands for SIGKILL: nothing catches it."""
-
-
 def weights(folder: Path) -> dict[str, bytes]:
     files = sorted(folder.rglob("*.safetensors"))
     return {str(file.relative_to(folder)): file.read_bytes() for file in files}
@@ -44,26 +41,11 @@ def metrics(folder: Path) -> dict[str, list[dict[str, object]]]:
     found = {}
     for file in sorted(folder.rglob("metrics.jsonl")):
         rows = [json.loads(line) for line in file.read_text().splitlines()]
-        found[file.parent.name] = [{**row, "seconds": 0} for row in rows]
+        found[file.parent.name] = [{**row, "seconds": 0, "images_per_second": 0} for row in rows]
     return found
 
 
-def kill_at(monkeypatch, count, *, after):
-    """Die at the `count`-th renaming, just before or just after it."""
-    real, left = Path.replace, [count]
-
-    def replace(self, target):
-        left[0] -= 1
-        if left[0] == 0 and not after:
-            raise Killed
-        done = real(self, target)
-        if left[0] == 0:
-            raise Killed
-        return done
-
-    monkeypatch.setattr(Path, "replace", replace)
-
-
+@pytest.mark.slow
 def test_dying_between_any_two_files_changes_nothing(tmp_path, small, monkeypatch):
     raw = load_recipe("tiny", [*small, *SHORT]).model_dump(mode="json")
     recipe = settle({**raw, "arms": {"kd": raw["arms"]["kd"]}}, title="teacher and one student")
@@ -71,7 +53,7 @@ def test_dying_between_any_two_files_changes_nothing(tmp_path, small, monkeypatc
     for count in range(1, 100):
         folder = tmp_path / f"killed-{count}"
         with monkeypatch.context() as patch:
-            kill_at(patch, count, after=bool(count % 2))
+            dying(patch, count, after=bool(count % 2))
             try:
                 train(recipe, out=folder)
                 break
@@ -86,6 +68,7 @@ def test_dying_between_any_two_files_changes_nothing(tmp_path, small, monkeypatc
     assert count > 15
 
 
+@pytest.mark.slow
 def test_sigkill_at_random_steps_changes_nothing(tmp_path, trained, small):
     chance = random.Random(0)
     folder = tmp_path / "killed"

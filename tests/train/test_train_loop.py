@@ -198,9 +198,13 @@ def test_a_layer_inside_the_network_can_be_matched(tmp_path, small):
     assert lines(folder, "feature-seed0")[-1]["terms"]["feature(layer='stage3')"]["raw"] > 0
 
 
-def test_a_diverged_run_stops_with_its_name_and_epoch(tmp_path, small):
-    with pytest.raises(InputError, match=r"run 'teacher', epoch \d: found"):
+def test_a_diverged_run_stops_with_its_step_and_term_and_keeps_its_good_checkpoints(
+    tmp_path, small
+):
+    told = r"run 'teacher', epoch 1, step 2: found a loss of nan \(cross_entropy\), wanted a finite"
+    with pytest.raises(InputError, match=told):
         train("tiny", out=tmp_path, overrides=[*small, "teacher.lr=1e30"])
+    assert [run.epochs for run in load_study(tmp_path).runs] == [(0,)]
 
 
 def test_a_faulty_recipe_object_is_refused(tmp_path):

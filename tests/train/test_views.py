@@ -1,32 +1,90 @@
 """Every epoch shows each image once, in an order and with shifts that (seed, epoch) decide."""
 
+import pytest
 import torch
 
+from kdprobe.expression import parse_call
 from kdprobe.train.chance import draw_seed
-from kdprobe.train.views import Split, batches, shifted
+from kdprobe.train.views import Order, Seen, Share, batches, shifted
 
 
-def numbered(n=10, side=6):
+def numbered(n=10, side=6, rows=None):
+    """Images that all differ; the label of each is its row."""
     pixels = torch.arange(n * 3 * side * side, dtype=torch.float32).view(n, 3, side, side)
-    return Split(pixels / pixels.numel(), torch.arange(n))
+    rows = torch.arange(n) if rows is None else torch.tensor(rows)
+    return Share(pixels / pixels.numel(), rows, rows, rows)
+
+
+def ordered(seed=0, size=4, shift=0, augment=(), process=0, processes=1):
+    calls = [parse_call(text) for text in augment]
+    return Order(seed, size, shift, calls, 10, process, processes)
 
 
 def test_each_image_once_and_the_last_batch_may_be_short():
-    split = numbered()
-    views = list(batches(split, seed=0, epoch=1, size=4, shift=0))
-    assert [len(view.labels) for view in views] == [4, 4, 2]
-    labels = torch.cat([view.labels for view in views])
+    share = numbered()
+    views = list(batches(share, ordered(), 1))
+    assert [len(seen.target) for seen, _ in views] == [4, 4, 2]
+    assert [whole for _, whole in views] == [4, 4, 2]
+    labels = torch.cat([seen.target for seen, _ in views])
     assert sorted(labels.tolist()) == list(range(10))
-    assert torch.equal(torch.cat([view.pixels for view in views]), split.pixels[labels])
+    assert torch.equal(torch.cat([seen.pixels for seen, _ in views]), share.pixels[labels])
 
 
 def test_seed_and_epoch_decide_order_and_shift():
-    def seen(seed, epoch):
-        return next(batches(numbered(), seed=seed, epoch=epoch, size=10, shift=2))
+    def first(seed, epoch):
+        return next(batches(numbered(), ordered(seed, size=10, shift=2), epoch))[0]
 
-    assert torch.equal(seen(1, 2).pixels, seen(1, 2).pixels)
-    assert not torch.equal(seen(1, 2).labels, seen(1, 3).labels)
-    assert not torch.equal(seen(1, 2).labels, seen(2, 2).labels)
+    assert torch.equal(first(1, 2).pixels, first(1, 2).pixels)
+    assert not torch.equal(first(1, 2).target, first(1, 3).target)
+    assert not torch.equal(first(1, 2).target, first(2, 2).target)
+
+
+def test_a_share_of_some_rows_gives_only_these_images():
+    rows = [7, 2, 5, 2]
+    whole = numbered(rows=rows)
+    assert len(whole) == 4
+    views = [seen for seen, _ in batches(whole, ordered(size=3), 1)]
+    places = torch.cat([seen.places for seen in views])
+    assert sorted(places.tolist()) == [0, 1, 2, 3]
+    shown = torch.tensor(rows)[places]
+    assert torch.equal(torch.cat([seen.target for seen in views]), shown)
+    assert torch.equal(torch.cat([seen.pixels for seen in views]), whole.pixels[shown])
+
+
+def test_labels_are_those_given_not_the_true_ones():
+    share = numbered()
+    wrong = Share(share.pixels, share.rows, 9 - share.rows, share.clean)
+    (seen, _), *_ = batches(wrong, ordered(), 1)
+    assert torch.equal(seen.target, 9 - seen.places)
+
+
+@pytest.mark.parametrize("size", [4, 3])  # the last batch is one of 2, or of 1: a part is empty
+@pytest.mark.parametrize("augment", [(), ("flip", "mixup(alpha=1)"), ("cutout(size=2)", "cutmix")])
+def test_the_parts_of_two_processes_are_the_batch_of_one(size, augment):
+    knobs = {"size": size, "shift": 1, "augment": augment}
+    alone = list(batches(numbered(), ordered(**knobs), 3))
+    parts = [
+        list(batches(numbered(), ordered(**knobs, process=place, processes=2), 3))
+        for place in (0, 1)
+    ]
+    for (seen, whole), (even, other), (odd, another) in zip(alone, *parts, strict=True):
+        assert whole == other == another == len(seen.pixels) == len(even.pixels) + len(odd.pixels)
+        for values, *halves in zip(seen, even, odd, strict=True):
+            together = torch.empty_like(values)
+            together[::2], together[1::2] = halves
+            assert torch.equal(together, values)
+
+
+def test_augmented_views_are_changed_and_differ_by_step_and_epoch():
+    def drawn(epoch, augment):
+        return [seen for seen, _ in batches(numbered(), ordered(size=5, augment=augment), epoch)]
+
+    plain, changed = drawn(1, ()), drawn(1, ("mixup(alpha=1)",))
+    assert isinstance(changed[0], Seen)
+    assert changed[0].target.shape == (5, 10)
+    assert all(torch.equal(a.places, b.places) for a, b in zip(plain, changed, strict=True))
+    shares = [seen.target.amax(1).min() for seen in (*changed, *drawn(2, ("mixup(alpha=1)",)))]
+    assert len({round(float(share), 6) for share in shares}) == 4
 
 
 def test_a_shift_moves_the_image_and_mirrors_what_comes_in():

@@ -1,6 +1,6 @@
 """Name the class.  - mean over images of log p_s(y), with the labels softened where wished.
 
-    target = (1 - e) 1_y + e / K                     e = smoothing, K classes
+    target = (1 - e) q + e / K             q = 1_y, or a mixture of labels; e = smoothing, K classes
 
 Source: Szegedy et al. 2016, arXiv:1512.00567, section 7 (smoothing spread over all K classes).
 """
@@ -29,5 +29,7 @@ class CrossEntropy(nn.Module):
         self.smoothing = float(smoothing)
 
     def forward(self, student: Outputs, teacher: Outputs, target: Tensor) -> Tensor:
-        """Student logits (n, c) and labels (n,) -> scalar."""
-        return F.cross_entropy(widened(student.logits), target, label_smoothing=self.smoothing)
+        """Student logits (n, c) and labels (n,), or their mixtures (n, c) -> scalar."""
+        logits = widened(student.logits)
+        told = target if target.dim() == 1 else target.to(logits.dtype)
+        return F.cross_entropy(logits, told, label_smoothing=self.smoothing)

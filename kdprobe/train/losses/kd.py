@@ -44,10 +44,15 @@ class KD(nn.Module):
 
     def forward(self, student: Outputs, teacher: Outputs, target: Tensor) -> Tensor:
         """Student and teacher logits (n, c) -> scalar; the labels are not looked at."""
-        ours = F.log_softmax(widened(student.logits) / self.T, dim=1)
-        theirs = F.log_softmax(widened(teacher.logits.detach()) / self.T, dim=1)
-        apart = divergence(ours, theirs, self.reduction)
+        apart = softened(student.logits, teacher.logits, self.T, self.reduction)
         return apart * self.T**2 if self.squared else apart
+
+
+def softened(ours: Tensor, theirs: Tensor, T: float, reduction: str = "batchmean") -> Tensor:
+    """KL(theirs^T || ours^T) of logits (n, c), a scalar; no gradient flows to `theirs`."""
+    own = F.log_softmax(widened(ours) / T, dim=1)
+    copied = F.log_softmax(widened(theirs.detach()) / T, dim=1)
+    return divergence(own, copied, reduction)
 
 
 def divergence(ours: Tensor, theirs: Tensor, reduction: str) -> Tensor:

@@ -1,10 +1,11 @@
 """Name the class, but never be sure.  - mean over images of sum_k q'(k) log p_s(k).
 
-    q' = (1 - eps) 1_y + eps / K                    over = "all": spread over all K classes
-    q' = (1 - eps) 1_y + eps (1 - 1_y) / (K - 1)    over = "others": as the code of arXiv:1909.11723
+    q' = (1 - eps) q + eps / K                  over = "all": spread over all K classes
+    q' = (1 - eps) q + eps (1 - q) / (K - 1)    over = "others": as the code of arXiv:1909.11723
 
-The second is the first with eps K / (K - 1). ``cross_entropy(smoothing=...)`` is the first as well;
-here it has the name under which it stands beside the distillation losses that resemble it.
+Here q is the label, 1_y, or the mixture of labels of a mixed image. The second is the first with
+eps K / (K - 1). ``cross_entropy(smoothing=...)`` is the first as well; here it has the name under
+which it stands beside the distillation losses that resemble it.
 
 Source: Szegedy et al. 2016, arXiv:1512.00567, section 7; Yuan et al. 2020, arXiv:1909.11723,
 equation 1.
@@ -38,10 +39,10 @@ class LabelSmoothing(nn.Module):
         self.eps, self.over = float(eps), over
 
     def forward(self, student: Outputs, teacher: Outputs, target: Tensor) -> Tensor:
-        """Student logits (n, c) and labels (n,) -> scalar; the teacher is not looked at."""
+        """Student logits (n, c), labels (n,) or mixtures (n, c) -> scalar; no teacher is seen."""
         logits = widened(student.logits)
         classes = logits.shape[1]
         spread = self.eps if self.over == "all" else self.eps * classes / max(classes - 1, 1)
         logs = F.log_softmax(logits, dim=1)
-        named = logs.gather(1, target[:, None]).mean()
-        return -(1 - spread) * named - spread * logs.mean()
+        own = logs.gather(1, target[:, None]) if target.dim() == 1 else (target * logs).sum(1)
+        return -(1 - spread) * own.mean() - spread * logs.mean()

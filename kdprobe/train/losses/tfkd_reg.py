@@ -65,13 +65,20 @@ class TfKDReg(nn.Module):
         self.A, self.soften, self.multiplier = float(A), soften, float(multiplier)
 
     def forward(self, student: Outputs, teacher: Outputs, target: Tensor) -> Tensor:
-        """Student logits (n, c) and labels (n,) -> scalar; the teacher is not looked at."""
+        """Student logits (n, c), labels (n,) or mixtures (n, c) -> scalar; no teacher is seen."""
         logits = widened(student.logits)
         ours = F.log_softmax(logits / self.student_T, dim=1)
         return divergence(ours, self.virtual(logits, target), self.reduction) * self.multiplier
 
     def virtual(self, logits: Tensor, target: Tensor) -> Tensor:
-        """(n, c) log-probabilities of the softened virtual teacher, of the kind of `logits`."""
+        """(n, c) log-probabilities of the softened virtual teacher, of the kind of `logits`.
+
+        For a mixed image, whose target is (n, c), the virtual teachers of its labels are mixed.
+        """
+        if target.dim() == 2:
+            one = self.virtual(logits[:1], torch.zeros_like(target[:1, 0], dtype=torch.int64))[0]
+            share = target.to(one.dtype)
+            return (share * one[0].exp() + (1 - share) * one[-1].exp()).log()
         others = max(logits.shape[1] - 1, 1)
         sure = torch.full_like(logits, (1 - self.A) / others).scatter(1, target[:, None], self.A)
         level = sure if self.soften == "prob" else sure.log()
@@ -95,6 +102,6 @@ class TfKDRegReleased(nn.Module):
         self.form = TfKDReg(T=T, A=A, student_T=student_T, reduction="mean", multiplier=multiplier)
 
     def forward(self, student: Outputs, teacher: Outputs, target: Tensor) -> Tensor:
-        """Student logits (n, c) and labels (n,) -> scalar; the teacher is not looked at."""
+        """Student logits (n, c), labels (n,) or mixtures (n, c) -> scalar; no teacher is seen."""
         loss: Tensor = self.form(student, teacher, target)
         return loss

@@ -1,7 +1,10 @@
-"""Which losses, how heavy?  ``0.1*cross_entropy + 0.9*kd(T=4)`` is read without being executed.
+"""Which losses, how heavy, and when?  ``0.1*cross_entropy + 0.9*kd(T=4)@until(epoch=20)``.
 
-sum  = term { "+" term }
-term = [ number "*" ] name [ "(" [ knob "=" value { "," knob "=" value } ] ")" ]
+An expression is read without being executed:
+
+sum   = term { "+" term }
+term  = [ number "*" ] call [ "@" call ]        the second call is the schedule of the weight
+call  = name [ "(" [ knob "=" value { "," knob "=" value } ] ")" ]
 value = [ "-" ] number | "text" | true | false
 """
 
@@ -13,7 +16,7 @@ from typing import NamedTuple
 Value = float | int | str | bool
 _PATTERN = re.compile(
     r"(?P<number>(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?)|(?P<name>[A-Za-z_]\w*)"
-    r"|(?P<text>\"[^\"]*\"|'[^']*')|(?P<sign>[*+(),=-])|(?P<space>\s+)|(?P<other>.)"
+    r"|(?P<text>\"[^\"]*\"|'[^']*')|(?P<sign>[*+(),=@-])|(?P<space>\s+)|(?P<other>.)"
 )
 
 
@@ -22,19 +25,32 @@ class ExpressionError(ValueError):
 
 
 @dataclass(frozen=True)
-class Term:
-    """One loss and its weight."""
+class Call:
+    """A name of a catalogue and its settings."""
 
-    weight: float
     name: str
     knobs: tuple[tuple[str, Value], ...]
     position: int  # of the name in the text, counted from 1
 
     @property
     def label(self) -> str:
-        """The term without its weight, as metrics name it: ``kd(T=4)``."""
+        """As it is written: ``kd(T=4)``."""
         knobs = ", ".join(f"{key}={_written(value)}" for key, value in self.knobs)
         return f"{self.name}({knobs})" if knobs else self.name
+
+
+@dataclass(frozen=True)
+class Term(Call):
+    """One loss, its weight, and how the weight changes."""
+
+    weight: float = 1.0
+    schedule: Call | None = None  # None: always the same
+
+    @property
+    def label(self) -> str:
+        """The term without its weight, as metrics name it: ``kd(T=4)``, ``kd@until(epoch=20)``."""
+        own = super().label
+        return f"{own}@{self.schedule.label}" if self.schedule else own
 
 
 def _written(value: Value) -> str:
@@ -67,6 +83,15 @@ def parse_loss(text: str) -> tuple[Term, ...]:
     return tuple(terms)
 
 
+def parse_call(text: str) -> Call:
+    """One call such as ``rotation(degrees=15)``. Raises ExpressionError where it is none."""
+    reader = _Reader(text)
+    found = reader.call()
+    if reader.next.kind != "end":
+        raise reader.refusal("the end")
+    return found
+
+
 class _Reader:
     """Reads from left to right with one token of foresight."""
 
@@ -93,9 +118,16 @@ class _Reader:
             self.take("sign", "*")
         elif self.next.kind != "name":
             raise self.refusal("a weight or the name of a loss")
+        loss, schedule = self.call(), None
+        if self.next.text == "@":
+            self.take("sign")
+            schedule = self.call()
+        return Term(loss.name, loss.knobs, loss.position, weight, schedule)
+
+    def call(self) -> Call:
         name = self.take("name")
         knobs = self.knobs() if self.next.text == "(" else ()
-        return Term(weight, name.text, knobs, name.position)
+        return Call(name.text, knobs, name.position)
 
     def knobs(self) -> tuple[tuple[str, Value], ...]:
         self.take("sign", "(")

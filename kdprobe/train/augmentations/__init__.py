@@ -1,0 +1,1 @@
+"""Other views of the training images, batched and on the device."""

@@ -1,0 +1,1 @@
+"""Training data made harder: which images are kept, and with which labels."""
