@@ -1,17 +1,19 @@
 """What a page can show, as plain data: no figure is drawn here and no network is known.
 
-Every panel travels inside results.json; `report/interactive.py` and `report/still.py` draw it.
+Every panel travels inside results.json; `report/sketch.py` and `report/interactive.py` draw it.
 """
 
 import base64
 import zlib
-from typing import Annotated, Literal
+from importlib import import_module
+from typing import Annotated, Any, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
 Cell = str | int | float | None
+SHOWN_BY = "kdprobe.report.notebook"  # above this floor: loaded when a notebook asks, never here
 
 
 class Frozen(BaseModel):
@@ -47,7 +49,22 @@ class Bytes(Frozen):
         return values.reshape(self.shape)
 
 
-class PanelBase(Frozen):
+class Shown(Frozen):
+    """A record that shows itself in a notebook, and draws its figures there."""
+
+    def _repr_html_(self) -> str:
+        return str(import_module(SHOWN_BY).fragment(self))
+
+    def plot(self) -> Any:
+        """Its figures as one ``matplotlib.figure.Figure``, one below the other.
+
+        Raises:
+            UsageError: it has no figure.
+        """
+        return import_module(SHOWN_BY).plotted(self)
+
+
+class PanelBase(Shown):
     """What all panels share: a title, and one line on how to read what is shown."""
 
     title: str
@@ -104,6 +121,7 @@ class Lines(PanelBase):
     y_label: str
     series: tuple[Series, ...]
     log_y: bool = False  # draw the values on a logarithmic axis
+    x_names: tuple[str, ...] = ()  # what stands at x = 1, 2, ..., where these are no numbers
 
 
 class Heatmap(PanelBase):
@@ -117,6 +135,13 @@ class Heatmap(PanelBase):
     column_label: str = ""
     low: float | None = None
     high: float | None = None
+
+    @property
+    def span(self) -> tuple[float, float]:
+        """The values at both ends of the colours: as given, else the least and the greatest."""
+        known = [value for row in self.values for value in row if value is not None]
+        low = min(known, default=0.0) if self.low is None else self.low
+        return low, max(known, default=1.0) if self.high is None else self.high
 
 
 class Track(Frozen):
@@ -182,11 +207,46 @@ class ConceptPicture(Frozen):
 
 
 class Gallery(PanelBase):
-    """Images with the concept maps of teacher, baseline and students side by side."""
+    """Images with the concept maps of several networks side by side: one layer, one moment."""
 
     kind: Literal["gallery"] = "gallery"
     layer: str
     pictures: tuple[ConceptPicture, ...]
+
+
+class Viewed(Frozen):
+    """An image of a viewer."""
+
+    name: str
+    label: str  # its class; empty where that is unknown
+
+
+class Watched(Frozen):
+    """A network of a viewer, and when it was looked at."""
+
+    name: str
+    role: str
+    epochs: tuple[int, ...]  # ascending
+
+
+class Viewer(PanelBase):
+    """Images x networks x layers x checkpoints: what is kept of every unit.
+
+    Axes: l layers, k checkpoints (of the first network, then of the next), n images, q units.
+    """
+
+    kind: Literal["viewer"] = "viewer"
+    layers: tuple[str, ...]
+    networks: tuple[Watched, ...]
+    pictures: tuple[Viewed, ...]
+    pixels: Bytes  # (n, h, w, 3) RGB
+    object: Bytes  # (n, h, w) 255 on the object
+    sides: Bytes  # (n, q) 255 a unit of the object, 128 one of the background, 0 none
+    members: Bytes | None = None  # (n, h, w, 2) a pixel's unit + 1 in base 256; None: a square grid
+    kept: Bytes  # (l, k, n, q) nats kept more than of the background, by steps that part at `b`
+    unstable: Bytes  # (l, k, n, q) 255: a concept at `b` that other random draws do not find
+    b: float  # nats; a concept is a unit with `kept` above it
+    note: str = ""  # what there was no room for
 
 
 class AttributionMap(Frozen):
@@ -217,6 +277,6 @@ class Overlays(PanelBase):
 
 
 Panel = Annotated[
-    Text | Table | Lines | Heatmap | Surface | Forest | Gallery | Overlays,
+    Text | Table | Lines | Heatmap | Surface | Forest | Gallery | Viewer | Overlays,
     Field(discriminator="kind"),
 ]

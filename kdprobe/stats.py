@@ -4,7 +4,7 @@ Axes: r seeds, n images, u bootstrap draws.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -15,6 +15,9 @@ Statistic = Callable[[Array], Array]  # (..., n) images of one seed -> (...)
 
 DRAWS = 1000
 CHUNK = 250  # draws at a time: bounds the memory
+FEWEST_SEEDS = 3  # for an interval of one number a run
+FEWEST_TOLD = 30  # images that a sentence of the first screen rests on
+ROUNDING = 1e-12  # of their size: numbers no further apart than that are alike
 
 
 @dataclass(frozen=True)
@@ -86,7 +89,8 @@ def paired_bootstrap(
         )
     undefined = np.isnan(student) | np.isnan(baseline)
     ours, theirs = (np.where(undefined, np.nan, side) for side in (student, baseline))
-    effects = statistic(ours) - statistic(theirs)
+    sides = statistic(ours), statistic(theirs)
+    effects = sides[0] - sides[1]
     seeds, images = len(student), int((~undefined).any(0).sum())
     effect = float(effects.mean())
     if np.isnan(effect):
@@ -94,7 +98,28 @@ def paired_bootstrap(
     error = _bootstrap_error(ours, theirs, statistic, seed, draws)
     if seeds > 1:
         error = max(error, float(effects.std(ddof=1)) / seeds**0.5)
+    if is_rounding(error, np.stack(sides)):
+        error = 0.0
     return _student(effect, error, seeds - 1 if seeds > 1 else max(images - 1, 1), seeds, images)
+
+
+def over_runs(student: Sequence[float], baseline: Sequence[float]) -> Difference:
+    """The mean difference of one number a run, paired by seed; NaN edges below `FEWEST_SEEDS`."""
+    ours, theirs = (np.array(side, dtype=np.float64)[:, None] for side in (student, baseline))
+    found = paired_bootstrap(ours, theirs, mean_of_defined)
+    if found.seeds < FEWEST_SEEDS:
+        return replace(found, low=float("nan"), high=float("nan"), p_value=1.0)
+    return found
+
+
+def of_shares(found: Difference) -> Difference:
+    """The interval of a difference of two shares: within [-1, 1], and none of no width.
+
+    It has no width where all that was drawn is alike, which few images often are.
+    """
+    if found.low == found.high:
+        return replace(found, low=float("nan"), high=float("nan"))
+    return replace(found, low=max(found.low, -1.0), high=min(found.high, 1.0))
 
 
 def _bootstrap_error(
@@ -119,14 +144,24 @@ def _student(effect: float, error: float, freedom: int, seeds: int, images: int)
     Effects that are all alike have no error to be told from: then p is that of their signs alone,
     2^(1 - r) (Fisher's sign-flip test), and never small with few seeds.
     """
-    from scipy.special import stdtr, stdtrit
-
     if error == 0:
         p = 1.0 if effect == 0 else 2.0 ** (1 - seeds)
         return Difference(effect, effect, effect, p, seeds, images)
+    low, high, p = student_t(effect, error, freedom)
+    return Difference(effect, low, high, p, seeds, images)
+
+
+def student_t(effect: float, error: float, freedom: float) -> tuple[float, float, float]:
+    """The ends of the 95% interval and the two-sided p-value, of a standard error above zero."""
+    from scipy.special import stdtr, stdtrit
+
     reach = float(stdtrit(freedom, 0.975)) * error
-    p = 2 * float(stdtr(freedom, -abs(effect) / error))
-    return Difference(effect, effect - reach, effect + reach, p, seeds, images)
+    return effect - reach, effect + reach, 2 * float(stdtr(freedom, -abs(effect) / error))
+
+
+def is_rounding(error: float, values: Array) -> bool:
+    """Whether `error` is no more than what rounding makes of equal `values`."""
+    return error <= ROUNDING * float(np.nanmax(np.abs(values), initial=0.0))
 
 
 def holm(p_values: Sequence[float]) -> list[float]:

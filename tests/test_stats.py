@@ -11,6 +11,7 @@ from kdprobe.stats import (
     image_bootstrap,
     mean_of_defined,
     outcome,
+    over_runs,
     paired_bootstrap,
     variance_of_defined,
 )
@@ -141,6 +142,13 @@ def test_equal_samples_differ_by_nothing():
     _, baseline = pair(0.0, 0)
     found = paired_bootstrap(baseline, baseline, mean_of_defined, draws=200)
     assert (found.effect, found.low, found.high, found.p_value) == (0, 0, 0, 1)
+
+
+@pytest.mark.parametrize(("one", "other"), [(0.5, 0.3), (0.9, 0.8), (0.75, 0.5), (5e-9, 3e-9)])
+def test_seeds_that_agree_are_no_proof_however_their_mean_is_rounded(one, other):
+    found = over_runs([one] * 3, [other] * 3)
+    assert found.low == found.high == found.effect == pytest.approx(one - other)
+    assert found.p_value == 0.25
 
 
 def test_one_seed_is_not_drawn_again():

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from kdprobe.results import Estimate, Outcome
 from kdprobe.stats import (
+    FEWEST_SEEDS,
     Difference,
     Statistic,
     holm,
@@ -27,7 +28,6 @@ from kdprobe.stats import (
 Array = NDArray[np.float64]
 Layer = Mapping[str, Any]  # the values of one run at one layer
 Pairs = Sequence[tuple[str, str]]  # ids of (student, other) of equal seed
-SEEDS = 3  # fewer do not show how much training runs differ
 
 
 @dataclass(frozen=True)
@@ -90,6 +90,7 @@ def _difference(
 
 def _estimate(part: Part, difference: Difference, p: float) -> Estimate:
     defined = bool(np.isfinite(difference.effect))
+    decided = defined and difference.seeds >= FEWEST_SEEDS  # fewer do not show how runs differ
     return Estimate(
         quantity=part.quantity,
         effect=difference.effect if defined else None,
@@ -97,14 +98,14 @@ def _estimate(part: Part, difference: Difference, p: float) -> Estimate:
         high=difference.high if defined else None,
         p_value=p if defined else None,
         wanted=part.wanted,
-        outcome=outcome(difference.effect, p, part.wanted) if defined else "undecided",
+        outcome=outcome(difference.effect, p, part.wanted) if decided else "undecided",
     )
 
 
 def conjunction(parts: Sequence[Estimate], seeds: int) -> Outcome:
     """All parts supported, one contradicted, or neither; too few seeds decide nothing."""
     outcomes = [part.outcome for part in parts]
-    if seeds < SEEDS:
+    if seeds < FEWEST_SEEDS:
         return "undecided"
     if "contradicted" in outcomes:
         return "contradicted"
@@ -115,8 +116,8 @@ def reason(parts: Sequence[Estimate], seeds: int) -> str:
     """One plain sentence: which parts hold, which are the other way, which are open."""
     if seeds == 1:
         return "One seed decides nothing: the intervals are over its images alone."
-    if seeds < SEEDS:
-        return f"{seeds} seeds decide nothing: at least {SEEDS} are needed."
+    if seeds < FEWEST_SEEDS:
+        return f"{seeds} seeds decide nothing: at least {FEWEST_SEEDS} are needed."
     groups = {
         "as claimed": [p for p in parts if p.outcome == "supported"],
         "significantly the other way": [p for p in parts if p.outcome == "contradicted"],

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from kdprobe.errors import UsageError
-from kdprobe.metrics.cka_page import LayerSimilarity
+from kdprobe.metrics.cka_page import LEVEL, LayerSimilarity
 from kdprobe.metrics.contract import Array
 
 SMALLEST = 4  # images, for the unbiased estimator
@@ -79,6 +79,7 @@ class Pairs:
     without: Array  # (g, l, r)
     share: Array  # (g,)
     p: Array  # (l, r) by the max statistic
+    null: Array  # (l, r) the CKA above which p is below LEVEL
     places: Mapping[str, slice]  # run -> its layers
 
     @classmethod
@@ -87,7 +88,8 @@ class Pairs:
         cka = normalised(seen["cross"], seen["own"], seen["own"][:count])
         own = seen["without/own"]
         without = normalised(seen["without/cross"], own, own[..., :count])
-        return cls(cka, without, seen["share"], adjusted(seen), places)
+        null = normalised(reach(seen), seen["own"], seen["own"][:count])
+        return cls(cka, without, seen["share"], adjusted(seen), null, places)
 
     def between(self, run: str, others: Sequence[str], layers: Sequence[str]) -> LayerSimilarity:
         """`run` and the mean over `others`; the p-value is their largest."""
@@ -100,7 +102,16 @@ class Pairs:
         p = np.max([self.p[self.places[run], self.places[other]] for other in others], axis=0)
         error = jackknife(cka, mean(self.without), self.share)
         p = np.where(np.isnan(cka), np.nan, p)
-        return LayerSimilarity(layers, *(values.round(6) for values in (cka, error, p)))
+        null = np.where(np.isnan(cka), np.nan, mean(self.null))
+        return LayerSimilarity(layers, *(values.round(6) for values in (cka, error, p, null)))
+
+
+def reach(seen: Seeing) -> Array:
+    """HSIC (l, r) above which `adjusted` is below LEVEL; infinite of too few permutations."""
+    highest = np.sort(seen["highest"])
+    place = len(highest) + 1 - int(np.ceil(LEVEL * (1 + len(highest))))
+    least = highest[place] if place < len(highest) else np.inf
+    return np.asarray(seen["chance"] + least * seen["spread"])
 
 
 def adjusted(seen: Seeing) -> Array:

@@ -86,9 +86,7 @@ def attributions(
     teacher, runs = the_teacher(study), followed(study)
     if not runs:
         raise NotApplicable("needs a student or a baseline; this study has only a teacher")
-    count = min(images, scope.available)
-    if count < FEWEST:
-        raise NotApplicable(f"needs at least {FEWEST} images, found {count}; add test images")
+    count = scope.enough("attributions", images, FEWEST)
     judge = (study.final(teacher),) if target == "teacher" else ()
     told: dict[str, Any] = {
         "reference": reference,

@@ -204,9 +204,7 @@ def barrier(
             "needs a baseline and another learner of one architecture and seed, or baselines of "
             "two seeds; this study has none"
         )
-    if min(images, scope.available) < FEWEST:
-        count = min(images, scope.available)
-        raise NotApplicable(f"needs at least {FEWEST} images; found {count}: take more")
+    scope.enough("barrier", images, FEWEST)
     asked = {
         pair: sight("path", *(study.final(run) for run in pair), images=images, points=points)
         for pair in wanted

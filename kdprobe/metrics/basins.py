@@ -182,9 +182,7 @@ def basins(study: Study, scope: Scope, *, images: int = 128, points: int = 13) -
             "needs a baseline and two other learners of its architecture, one of them of its seed, "
             "or baselines of three seeds; this study has none"
         )
-    if min(images, scope.available) < FEWEST_IMAGES:
-        count = min(images, scope.available)
-        raise NotApplicable(f"needs at least {FEWEST_IMAGES} images; found {count}: take more")
+    scope.enough("basins", images, FEWEST_IMAGES)
     finals = {three: [study.final(run) for run in three] for three in wanted}
     asked = {three: sight("triangle", *finals[three], images=images) for three in wanted}
     shown = {next(iter(wanted)), *(three for three, group in wanted.items() if group == REFERENCE)}

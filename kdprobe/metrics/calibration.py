@@ -12,7 +12,6 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from kdprobe.errors import NotApplicable
 from kdprobe.metrics.accuracy import log_softmax
 from kdprobe.metrics.answers import every_second, mean_error, read_answers
 from kdprobe.metrics.calibration_page import NATS, SHARES, Calibrations, RunCalibration
@@ -213,9 +212,7 @@ def calibration(
     Best temperature: argmin over T of the NLL of softmax(z / T). On held-out images, every run at
     the last epoch that the learners share. Effects are student minus baseline of the same seed.
     """
-    count = min(images, scope.available)
-    if count < FEWEST:
-        raise NotApplicable(f"needs at least {FEWEST} images, found {count}; analyse more of them")
+    scope.enough("calibration", images, FEWEST)
     asked = {run: sight("outputs", study.final(run), images=images) for run in study.runs}
     seen = yield list(asked.values())
     given = read_answers(seen, asked)

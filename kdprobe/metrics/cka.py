@@ -58,8 +58,7 @@ def cka(
     learners = followed(study)
     if not learners:
         raise NotApplicable("needs a student or a baseline; this study has only a teacher")
-    if (count := min(images, scope.available)) < SMALLEST:
-        raise NotApplicable(f"needs at least {SMALLEST} images, found {count}")
+    scope.enough("cka", images, SMALLEST)
     runs = (teacher, *learners)  # the baselines come first among the learners
     names = {run.id: scope.similarity_layers[run.id] for run in runs}
     wanted = sight(

@@ -39,6 +39,7 @@ class LayerSimilarity:
     cka: Array  # (s, t)
     error: Array  # (s, t) standard error; NaN of too few images
     p: Array  # (s, t) against permuted images, for all pairs of the study at once
+    null: Array = page_only()  # (s, t) the CKA above which p is below LEVEL
 
     def equals(self, others: Sequence[str], names: Sequence[str]) -> Beside:
         """The layers that `names`, those of the other network, have too."""
@@ -83,7 +84,7 @@ class Similarity:
     def panels(self) -> list[Panel]:
         arms = by_arm(self.roles, self.runs)
         maps = [self._heatmap(arm, runs) for (arm, _), runs in arms.items()]
-        return [*maps, *self._forests(), *self._gaps(), self._table()]
+        return [*maps, self._null(), *self._forests(), *self._gaps(), self._table()]
 
     def findings(self) -> list[str]:
         """Layers that have no CKA."""
@@ -130,6 +131,26 @@ class Similarity:
             columns=tuple(self.teacher_layers),
             row_label=arm,
             column_label="teacher",
+            low=0.0,
+            high=1.0,
+        )
+
+    def _null(self) -> Heatmap:
+        """What chance alone reaches, on the scale of the maps beside it."""
+        first = next(iter(self.runs.values()))
+        alike = [at.null for at in self.runs.values() if at.layers == first.layers]
+        return Heatmap(
+            title="What chance reaches",
+            how_to_read=(
+                f"The null of the maps beside it: {self.permutations} times the images of one "
+                "network changed places. Only values above it have p < "
+                f"{LEVEL:g}, for all pairs at once; the highest of all networks is shown."
+            ),
+            values=tuple(tuple(_known(x, 6) for x in row) for row in np.fmax.reduce(alike)),
+            rows=tuple(first.layers),
+            columns=tuple(self.teacher_layers),
+            row_label="any network",
+            column_label="teacher, images permuted",
             low=0.0,
             high=1.0,
         )

@@ -12,11 +12,11 @@ from kdprobe.errors import NotApplicable
 from kdprobe.metrics.answers import read_answers
 from kdprobe.metrics.classes_page import ArmAccuracy, ByClass, Gains
 from kdprobe.metrics.contract import Array, Inquiry, by_arm, metric, roles_of
-from kdprobe.metrics.effects import of_shares, over_images
+from kdprobe.metrics.effects import over_images
 from kdprobe.metrics.scope import Scope
 from kdprobe.pairing import arms_of, pairs_by_arm
 from kdprobe.probes.contract import sight
-from kdprobe.stats import Difference, holm
+from kdprobe.stats import Difference, holm, of_shares
 from kdprobe.study import Study
 
 FEWEST = 5  # images of a class, for an interval

@@ -8,10 +8,10 @@ import numpy as np
 from kdprobe.metrics.answers import cell
 from kdprobe.metrics.contract import Array
 from kdprobe.panels import Cell, Heatmap, Panel, Table, Text
+from kdprobe.stats import FEWEST_TOLD
 
 SHOWN, LISTED = 20, 40  # classes in the figure, and in the table
 LEVEL = 0.05
-FEWEST_TOLD = 30  # images of a class, that a remark on the first screen rests on
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ import numpy as np
 
 from kdprobe.metrics.contract import Array, Roles, arm_series, page_only
 from kdprobe.metrics.counting import IN_SD, ConceptCount
-from kdprobe.panels import Cell, Gallery, Lines, Panel, Table
+from kdprobe.panels import Cell, Lines, Panel, Table, Viewer
 from kdprobe.stats import mean_of_defined
 
 SATURATION = 0.9  # of the cells on the object: above, the threshold separates nothing
@@ -37,10 +37,10 @@ class Concepts:
     effective: Mapping[str, float]  # layer -> share of the images that the paper's filter keeps
     curves: Mapping[str, Mapping[str, Curve]] = page_only()
     roles: Roles = page_only()
-    galleries: Sequence[Gallery] = page_only()
+    viewer: Viewer | None = page_only()
 
     def panels(self) -> list[Panel]:
-        found: list[Panel] = [*self.galleries]
+        found: list[Panel] = [] if self.viewer is None else [self.viewer]
         for layer in self.layers:
             if len(self.epochs) > 1:
                 found += [self._curve(layer, "foreground"), self._curve(layer, "background")]

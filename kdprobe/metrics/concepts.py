@@ -7,9 +7,9 @@ import numpy as np
 from kdprobe.metrics.concept_page import SATURATION, Concepts, Curve
 from kdprobe.metrics.contract import Inquiry, Seen, metric, roles_of
 from kdprobe.metrics.counting import ConceptCount, Estimates, count, sides
-from kdprobe.metrics.gallery import gallery
 from kdprobe.metrics.looking import ConceptLook
 from kdprobe.metrics.scope import Scope
+from kdprobe.metrics.viewer import viewer
 from kdprobe.stats import mean_of_defined
 from kdprobe.study import Checkpoint, Run, Study
 
@@ -25,7 +25,7 @@ from kdprobe.study import Checkpoint, Run, Study
     place=30,
 )
 def concepts(
-    study: Study, scope: Scope, *, shown: int = 6, shown_b: float = 1.0
+    study: Study, scope: Scope, *, shown: int = 16, shown_b: float = 1.0
 ) -> Inquiry[Concepts]:
     """Cells of which a layer discards less information than of the background.
 
@@ -50,7 +50,6 @@ def concepts(
     curves = {
         run.id: {layer: _curve(how, seen, run, layer, epochs) for layer in layers} for run in curved
     }
-    shown_layers = [gallery(how, seen, study, name, shown=shown, b=shown_b) for name in layers]
     return Concepts(
         thresholds=cut.thresholds,
         headline=cut.headline,
@@ -64,7 +63,7 @@ def concepts(
         effective={layer: float(how.effective(seen, layer).mean()) for layer in layers},
         curves=curves,
         roles=roles_of(study.runs),
-        galleries=[found for found in shown_layers if found is not None],
+        viewer=viewer(how, seen, study, shown=shown, b=shown_b),
     )
 
 

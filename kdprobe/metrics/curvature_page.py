@@ -140,15 +140,15 @@ def layer_panel(bends: Mapping[str, Bend], roles: Roles) -> Lines:
         if tuple(bend.layers) == names
     }
     x = np.arange(1, len(names) + 1)
-    numbered = ", ".join(f"{i} {name}" for i, name in zip(x.tolist(), names, strict=True))
     return Lines(
         title="Curvature by layer",
         how_to_read=(
             "Trace of each layer's own block of the Hessian; the layers add up to the whole. "
-            f"Layers: {numbered}. The band spans the seeds; standard errors are in the table. "
-            "Traces below 0 are left out."
+            "The band spans the seeds; standard errors are in the table. Traces below 0 are left "
+            "out."
         ),
         x_label="layer",
+        x_names=names,
         y_label="trace (nats per squared weight)",
         log_y=True,
         series=tuple(_above_zero(one) for one in arm_series(roles, x, traces)),

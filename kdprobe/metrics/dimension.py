@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from kdprobe.errors import NotApplicable, UsageError
+from kdprobe.errors import UsageError
 from kdprobe.metrics.contract import Array, Inquiry, answered, followed, metric, roles_of
 from kdprobe.metrics.dimension_page import DimensionOfRun, Dimensions
 from kdprobe.metrics.effects import over_seeds
@@ -58,7 +58,8 @@ def dimension(
     far, so beside them stands what Gaussian clouds of n points give: of equal variance in all
     features for the rank, and of the layer's own covariance for the intrinsic dimension.
     """
-    _must_be_enough(min(images, scope.available), k, half_samples)
+    _must_be_enough(k, half_samples)
+    scope.enough("dimension", images, 2 * max(k + 2, FEWEST), k)
     runs = tuple(run for run in (study.teacher, *followed(study)) if run is not None)
     asked = {run: look(study, scope, run, images) for run in runs}
     seen = yield list(asked.values())
@@ -78,18 +79,12 @@ def dimension(
     )
 
 
-def _must_be_enough(images: int, k: int, half_samples: int) -> None:
-    """Raise UsageError or NotApplicable for settings that give no estimate."""
+def _must_be_enough(k: int, half_samples: int) -> None:
+    """Raise UsageError for settings that give no estimate."""
     if k < 2:
         raise UsageError(f"setting dimension.k is {k}; wanted at least 2 neighbours")
     if half_samples < 2:
         raise UsageError(f"setting dimension.half_samples is {half_samples}; wanted at least 2")
-    fewest = 2 * max(k + 2, FEWEST)
-    if images < fewest:
-        raise NotApplicable(
-            f"needs at least {fewest} images for half samples with k = {k} neighbours, found "
-            f"{images}; raise dimension.images or lower dimension.k"
-        )
 
 
 def _of_run(

@@ -87,7 +87,8 @@ class Dimensions:
                 f"{self.images - 1} and the width of the layer; mean over seeds, and their range. "
                 "What a Gaussian of equal variances would show is in the table."
             ),
-            x_label=self._depth(),
+            x_label="layer",
+            x_names=tuple(self.shared),
             y_label="effective rank",
             log_y=True,
             series=self._series("effective_rank"),
@@ -104,7 +105,8 @@ class Dimensions:
                 "show what as many points would give without a curved surface: the estimate is "
                 "too low where dimensions are many and images few."
             ),
-            x_label=self._depth(),
+            x_label="layer",
+            x_names=tuple(self.shared),
             y_label="intrinsic dimension (TwoNN)",
             log_y=True,
             series=(*self._series("two_nn"), _without_nan(straight)),
@@ -115,10 +117,6 @@ class Dimensions:
 
     def _depths(self) -> list[int]:
         return list(range(1, 1 + len(self.shared)))
-
-    def _depth(self) -> str:
-        names = (f"{place} {name}" for place, name in enumerate(self.shared, 1))
-        return f"layer ({', '.join(names)})"
 
     def _series(self, field: str) -> tuple[Series, ...]:
         rows = {run: getattr(at, field)[self._places(at)] for run, at in self.runs.items()}

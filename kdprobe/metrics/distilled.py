@@ -71,11 +71,7 @@ def distilled(
     teacher, pairs = the_teacher(study), study.pairs()
     if not pairs:
         raise NotApplicable("needs a student and a baseline of its seed; found no such pair")
-    if min(images, scope.available) < FEWEST:
-        raise NotApplicable(
-            f"needs at least {FEWEST} images, found {min(images, scope.available)}; raise "
-            "distilled.images"
-        )
+    scope.enough("distilled", images, FEWEST)
     if half_samples < 2:
         raise UsageError(f"setting distilled.half_samples is {half_samples}; wanted at least 2")
     runs = tuple(dict.fromkeys(run for side in zip(*pairs, strict=True) for run in side))

@@ -5,17 +5,14 @@ a run they are over seeds alone, and fewer than three seeds have none.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 
 import numpy as np
 
 from kdprobe.metrics.contract import Array
 from kdprobe.pairing import pairs_by_arm
 from kdprobe.panels import Effect, Forest
-from kdprobe.stats import Difference, Statistic, mean_of_defined, paired_bootstrap
+from kdprobe.stats import Difference, Statistic, mean_of_defined, over_runs, paired_bootstrap
 from kdprobe.study import Study
-
-FEWEST_SEEDS = 3  # for an interval of one number a run
 
 
 def over_images(
@@ -37,27 +34,10 @@ def over_images(
 
 def over_seeds(study: Study, values: Mapping[str, float]) -> dict[str, Difference]:
     """By student arm, the mean difference of one number a run; NaN edges below three seeds."""
-    found = {}
-    for arm, pairs in _pairs(study, values).items():
-        ours, theirs = (
-            np.array([[values[run]] for run in side]) for side in zip(*pairs, strict=True)
-        )
-        seen = paired_bootstrap(ours, theirs, mean_of_defined)
-        if seen.seeds < FEWEST_SEEDS:
-            nan = float("nan")
-            seen = Difference(seen.effect, nan, nan, 1.0, seen.seeds, seen.images)
-        found[arm] = seen
-    return found
-
-
-def of_shares(found: Difference) -> Difference:
-    """The interval of a difference of two shares: within [-1, 1], and none of no width.
-
-    It has no width where all that was drawn is alike, which few images often are.
-    """
-    if found.low == found.high:
-        return replace(found, low=float("nan"), high=float("nan"))
-    return replace(found, low=max(found.low, -1.0), high=min(found.high, 1.0))
+    return {
+        arm: over_runs([values[ours] for ours, _ in pairs], [values[theirs] for _, theirs in pairs])
+        for arm, pairs in _pairs(study, values).items()
+    }
 
 
 def forest(

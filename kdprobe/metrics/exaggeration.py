@@ -102,9 +102,7 @@ def exaggeration(study: Study, scope: Scope, *, images: int = 1000) -> Inquiry[E
     runs = followed(study)
     if not runs:
         raise NotApplicable("needs a student or a baseline; this study has only a teacher")
-    count = min(images, scope.available)
-    if count < FEWEST:
-        raise NotApplicable(f"needs at least {FEWEST} images, found {count}; analyse more of them")
+    scope.enough("exaggeration", images, FEWEST)
     asked = {run: sight("outputs", study.final(run), images=images) for run in (teacher, *runs)}
     seen = yield list(asked.values())
     given = read_answers(seen, asked)

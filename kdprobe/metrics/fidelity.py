@@ -11,11 +11,11 @@ from kdprobe.errors import NotApplicable, UsageError
 from kdprobe.metrics.accuracy import log_softmax, proportion_error
 from kdprobe.metrics.answers import mean_error, read_answers
 from kdprobe.metrics.contract import Array, Inquiry, followed, metric, the_teacher
-from kdprobe.metrics.effects import of_shares, over_images
+from kdprobe.metrics.effects import over_images
 from kdprobe.metrics.fidelity_page import SHARES, Fidelities, RunFidelity
 from kdprobe.metrics.scope import Scope
 from kdprobe.probes.contract import sight
-from kdprobe.stats import mean_of_defined
+from kdprobe.stats import mean_of_defined, of_shares
 from kdprobe.study import Run, Study
 
 

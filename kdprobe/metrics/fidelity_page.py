@@ -8,14 +8,13 @@ import numpy as np
 from kdprobe.metrics.answers import cell, percent
 from kdprobe.metrics.effects import forest
 from kdprobe.panels import Cell, Forest, Panel, Table
-from kdprobe.stats import Difference
+from kdprobe.stats import FEWEST_TOLD, Difference
 
 SHARES = {  # effects in points, and what the page calls them
     "agreement": "agreement",
     "agreement_when_teacher_right": "teacher right",
     "agreement_when_teacher_wrong": "copied errors",
 }
-FEWEST_ERRORS = 30  # of the teacher, that a remark on the first screen rests on
 LEVEL = 0.05
 ALONE = " No baseline shares a seed with a student, so no difference to it is shown."
 
@@ -63,7 +62,7 @@ class Fidelities:
     def findings(self) -> list[str]:
         """Arms that copy more or fewer of the teacher's errors than the baseline gives anyway."""
         told: list[str] = []
-        if self.teacher_errors < FEWEST_ERRORS:
+        if self.teacher_errors < FEWEST_TOLD:
             return told
         for arm, found in self.effects.get("agreement_when_teacher_wrong", {}).items():
             if found.p_value < LEVEL:
@@ -93,7 +92,7 @@ class Fidelities:
         reading = (
             "Right of the line: answers as the teacher does more often than a network that never "
             f"saw it. Copied errors: the same wrong answer, on the {self.teacher_errors} images "
-            f"that the teacher gets wrong; of fewer than {FEWEST_ERRORS} the first screen tells "
+            f"that the teacher gets wrong; of fewer than {FEWEST_TOLD} the first screen tells "
             "nothing of it. Intervals end at 100 points; where all images agree there is none."
         )
         return forest("Agreement gained over the baseline", "percentage points", rows, reading)

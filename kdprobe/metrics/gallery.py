@@ -1,4 +1,7 @@
-"""What does it look like?  Some images with the concept maps of all networks side by side."""
+"""What does it look like?  Some images with the concept maps of all networks side by side.
+
+Of the end of training alone; `viewer.py` shows how they came to look so.
+"""
 
 from collections.abc import Sequence
 
@@ -13,18 +16,6 @@ from kdprobe.study import Run, Study
 
 SPREAD = 3.0  # nats about the background level that the colours of a map span
 STABLE, UNSTABLE = 255.0, 128.0  # how a concept is marked
-
-
-def gallery(
-    how: ConceptLook, seen: Seen, study: Study, layer: str, *, shown: int, b: float
-) -> Gallery | None:
-    """The first images with teacher, baseline and students of the first seed side by side.
-
-    None where the inputs are no images.
-    """
-    first = [runs[0] for runs in study.arms.values()]
-    networks = ([study.teacher] if study.teacher else []) + first
-    return pictured(how, seen, study, layer, networks=networks, rows=range(shown), b=b)
 
 
 def pictured(

@@ -48,7 +48,9 @@ class Simultaneity:
 
     def panels(self) -> list[Panel]:
         layers = list(next(iter(self.runs.values())))
-        figures = [draw(layer) for layer in layers for draw in (self._peaked, self._traces)]
+        figures = [
+            draw(layer) for layer in layers for draw in (self._walked, self._peaked, self._traces)
+        ]
         return [*figures, self._table(layers), self._paths(layers)]
 
     def findings(self) -> list[str]:
@@ -60,6 +62,21 @@ class Simultaneity:
             for layer, at in layers.items()
             if np.isnan(at.path).all()
         ]
+
+    def _walked(self, layer: str) -> Lines:
+        return Lines(
+            title=f"Weight distance over training, {layer}",
+            how_to_read=(
+                "D that is walked until an epoch: the path of the weights behind the layer over "
+                "the norm of the first. D of an image is read where its concepts peak. Mean and "
+                "range over seeds."
+            ),
+            x_label="epoch",
+            y_label="D",
+            series=arm_series(
+                self.roles, self.epochs, {run: at[layer].path for run, at in self.runs.items()}
+            ),
+        )
 
     def _peaked(self, layer: str) -> Lines:
         steps = np.arange(len(self.epochs))[:, None]

@@ -73,12 +73,13 @@ class Readout:
                 found += arm_series(self.roles, x, {r: row[known] for r, row in rows.items()})
         return tuple(found)
 
-    def _axis(self) -> str:
-        """Names of the layers, where all networks have the same few."""
+    def _names(self) -> tuple[str, ...]:
+        """Names of the layers, where all networks have the same."""
         layers = {tuple(at.layers) for at in self.runs.values()}
-        if len(layers) > 1 or len(names := layers.pop()) > 8:
-            return "layer, in order (names in the table)"
-        return "layer: " + ", ".join(f"{i} {name}" for i, name in enumerate(names, start=1))
+        return layers.pop() if len(layers) == 1 else ()
+
+    def _axis(self) -> str:
+        return "layer" if self._names() else "layer, in order (names in the table)"
 
     def _probes(self) -> Lines:
         null = np.mean([at.null.mean() for at in self.runs.values()])
@@ -91,6 +92,7 @@ class Readout:
                 "architecture, and students with the baseline, which never saw the teacher."
             ),
             x_label=self._axis(),
+            x_names=self._names(),
             y_label="probe accuracy (share of images)",
             series=self._series("accuracy", 1),
         )
@@ -104,6 +106,7 @@ class Readout:
                 "permuted rows."
             ),
             x_label=self._axis(),
+            x_names=self._names(),
             y_label="R^2",
             series=self._series("next_r2", 2),
         )

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from kdprobe.errors import UsageError
+from kdprobe.errors import NotApplicable, UsageError
 from kdprobe.probes.contract import IMAGENET_SD
 
 CHOICES = {
@@ -121,6 +121,20 @@ class Scope:
     similarity_layers: Mapping[str, tuple[str, ...]]  # of each run: all its named taps
     seed: int = 0
     discarding: Discarding = Discarding()
+
+    def enough(self, metric: str, images: int, fewest: int, k: int = 0) -> int:
+        """How many images there are of the `images` that `metric` is set to.
+
+        Raises:
+            NotApplicable: fewer than `fewest`, which half samples with `k` neighbours may need.
+        """
+        count = min(images, self.available)
+        if count < fewest:
+            remedy = f"raise {metric}.images" if images < fewest else "add test images"
+            why = f" for half samples with k = {k} neighbours" if k else ""
+            remedy += f" or lower {metric}.k" if k else ""
+            raise NotApplicable(f"needs at least {fewest} images{why}, found {count}; {remedy}")
+        return count
 
 
 def must_be_read(chosen: Mapping[str, Any]) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from kdprobe.errors import NotApplicable, Refused, UsageError
+from kdprobe.errors import Refused, UsageError
 from kdprobe.metrics.alignment import (
     SMALLEST,
     Seeing,
@@ -86,8 +86,7 @@ def settling(
     if not 0 < level < 1:
         raise UsageError(f"setting settling.level is {level:g}; wanted between 0 and 1")
     runs, epochs = learners(study)
-    if (count := min(images, scope.available)) < SMALLEST:
-        raise NotApplicable(f"needs at least {SMALLEST} images, found {count}")
+    scope.enough("settling", images, SMALLEST)
     names = scope.similarity_layers
     how: dict[str, Any] = {
         "images": images,

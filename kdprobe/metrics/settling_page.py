@@ -9,9 +9,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from kdprobe.metrics.contract import Array, Roles, by_arm, page_only
-from kdprobe.metrics.effects import FEWEST_SEEDS, forest
+from kdprobe.metrics.effects import forest
 from kdprobe.panels import Cell, Heatmap, Panel, Table
-from kdprobe.stats import Difference, mean_of_defined
+from kdprobe.stats import FEWEST_SEEDS, Difference, mean_of_defined
 
 
 @dataclass(frozen=True)

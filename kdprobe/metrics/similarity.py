@@ -78,7 +78,7 @@ def similarity(
     teacher, runs = the_teacher(study), followed(study)
     if not runs:
         raise NotApplicable("needs a student or a baseline; this study has only a teacher")
-    _must_be_enough(min(images, scope.available), k)
+    scope.enough("similarity", images, 2 * (k + 2), k)  # of a half, k neighbours and one beside
     layers = shared_layers(scope, (teacher, *runs))
     asked = {run: look(study, scope, run, images) for run in (teacher, *runs)}
     seen = yield list(asked.values())
@@ -106,16 +106,6 @@ def _chosen(keys: Sequence[str], variance: float, half_samples: int) -> list[Mea
     if half_samples < 2:
         raise UsageError(f"setting similarity.half_samples is {half_samples}; wanted at least 2")
     return [MEASURES[key] for key in dict.fromkeys(keys)]
-
-
-def _must_be_enough(images: int, k: int) -> None:
-    """Raise NotApplicable where a half sample has not k neighbours and one to choose from."""
-    fewest = 2 * (k + 2)
-    if images < fewest:
-        raise NotApplicable(
-            f"needs at least {fewest} images for half samples with k = {k} neighbours, found "
-            f"{images}; raise similarity.images or lower similarity.k"
-        )
 
 
 def _result(

@@ -35,6 +35,14 @@ def kept_share(cells: Array) -> tuple[Array, Array, Array]:
     return rho, final, ever
 
 
+def kept_so_far(cells: Array) -> Array:
+    """(k,) rho as if training had ended at each checkpoint, from concepts (k, n, q) bool."""
+    final = cells.sum(-1)
+    ever = np.logical_or.accumulate(cells, axis=0).sum(-1)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return mean_of_defined(np.where(ever > 0, final / ever, np.nan))
+
+
 def noise_floor(cells: Array) -> Array:
     """(b,) rho of one fixed network: its concepts (b, k, n, q) estimated k times with fresh chance.
 
@@ -56,6 +64,7 @@ class Straightness:
     error: Array  # (b,) Monte-Carlo standard error of rho; 0 where exact
     floor: Array  # (b,) rho of the last checkpoint against itself with fresh chance; 1 where exact
     persistent: Array  # (b,) rho of the concepts that at least half of the restarts find
+    so_far: Array  # (k,) rho up to each checkpoint, at the headline threshold
 
     @property
     def rho(self) -> Array:
@@ -81,7 +90,22 @@ class Stability:
 
     def panels(self) -> list[Panel]:
         layers = list(next(iter(self.runs.values())))
-        return [*(self._sweep(layer) for layer in layers), self._table(layers)]
+        figures = [draw(layer) for layer in layers for draw in (self._over_training, self._sweep)]
+        return [*figures, self._table(layers)]
+
+    def _over_training(self, layer: str) -> Lines:
+        rho = {run: at[layer].so_far for run, at in self.runs.items()}
+        return Lines(
+            title=f"Stability over training, {layer}",
+            how_to_read=(
+                "ρ as if training had ended at an epoch: concepts there / concepts tried until "
+                f"then (b = {self.thresholds[self.headline]:g}). It falls where concepts are "
+                "dropped. Mean and range over seeds."
+            ),
+            x_label="epoch",
+            y_label="ρ",
+            series=arm_series(self.roles, self.epochs, rho),
+        )
 
     def _sweep(self, layer: str) -> Lines:
         rho = {run: at[layer].rho for run, at in self.runs.items()}
@@ -143,7 +167,7 @@ def _mean_where(known: Array, values: Array) -> float | None:
     source="Cheng et al. 2020, arXiv:2003.03622, section 3.3",
     better="higher",
     range=(0.0, 1.0),
-    ranged=("ratio", "floor", "persistent"),
+    ranged=("ratio", "floor", "persistent", "so_far"),
     place=50,
 )
 def stability(study: Study, scope: Scope) -> Inquiry[Stability]:
@@ -185,6 +209,7 @@ def _straightness(
         error=np.stack(rhos).std(axis=0, ddof=how.lost) if rhos else 0 * exact,
         floor=noise_floor(np.stack(fixed[: len(course)], axis=1)) if fixed else exact,
         persistent=mean_of_defined(kept_share(_persistent(how, seen, course, layer, cells))[0]),
+        so_far=kept_so_far(cells[how.scope.discarding.headline]),
     )
 
 

@@ -207,9 +207,7 @@ def trajectory(
             f"needs a learner with at least {FEWEST} checkpoints; found at most "
             f"{max((len(run.checkpoints) for run in study.learners), default=0)}"
         )
-    if min(images, scope.available) < FEWEST_IMAGES:
-        found = min(images, scope.available)
-        raise NotApplicable(f"needs at least {FEWEST_IMAGES} images; found {found}: take more")
+    count = scope.enough("trajectory", images, FEWEST_IMAGES)
     asked = {run: sight("route", *run.checkpoints) for run in runs}
     first = [one for arm in study.arms.values() for one in arm if one in asked]
     shown = {run.arm: run for run in reversed(first)}
@@ -224,7 +222,7 @@ def trajectory(
     return Trajectories(
         runs=ways,
         effects=over_seeds(study, {run: way.straightness for run, way in ways.items()}),
-        images=min(images, scope.available),
+        images=count,
         roles=roles_of(study.runs),
         planes={
             run.id: Plane(p["x"], p["y"], p["loss"], p["marks"], run.epochs)

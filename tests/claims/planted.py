@@ -3,6 +3,7 @@
 from typing import Any
 
 import numpy as np
+from plain import metric_report
 
 from kdprobe.claims.quantification import quantification
 from kdprobe.results import MetricReport, Results, RunSummary, StudySummary, Verdict
@@ -39,10 +40,10 @@ def values(name: str, student: bool, better: int, seed: int) -> dict[str, Any]:
     """One run's numbers; a student's are better (1) or worse (-1) than a baseline's, or alike."""
     shift = better if student else 0
     if name == "H1":
-        return counts(20 + 5 * shift, 15 - 5 * shift, seed)
+        return counts(20 + 5 * shift, 15 - 5 * shift, seed + 7 * student)
     if name == "H2":
         return learning(early=shift > 0 or (not student and better < 0), seed=seed + 7 * student)
-    return ratios(0.6 + 0.2 * shift, seed)
+    return ratios(0.6 + 0.2 * shift, seed + 7 * student)
 
 
 def summary(id: str, role: str, arm: str, seed: int | None) -> RunSummary:
@@ -51,9 +52,7 @@ def summary(id: str, role: str, arm: str, seed: int | None) -> RunSummary:
 
 
 def report(key: str, found: dict[str, Any], **changes: Any) -> MetricReport:
-    facts = {name: "" for name in ("title", "question", "definition", "source")}
-    facts |= {"better": "higher", "settings": {}, "status": "measured", "values": found}
-    return MetricReport(key=key, **{**facts, **changes})
+    return metric_report(key, values=found, **({"better": "higher"} | changes))
 
 
 def results(

@@ -130,7 +130,7 @@ def test_what_cannot_be_measured_is_refused_before_any_look():
     study = made_up(SEEDS)
     with pytest.raises(UsageError, match=r"barrier\.points is 2; wanted at least 3"):
         ask("barrier", study, scope(study), seen, points=2)
-    with pytest.raises(NotApplicable, match="needs at least 4 images; found 3"):
+    with pytest.raises(NotApplicable, match="needs at least 4 images, found 3"):
         ask("barrier", study, scope(study, available=3), seen)
 
 

@@ -91,7 +91,7 @@ def test_what_cannot_be_measured_is_refused_before_any_look():
     study, alone = made_up(FULL), made_up(learners(("b", "baseline"), seeds=(0, 1)))
     with pytest.raises(NotApplicable, match="needs a baseline and two other learners"):
         ask("basins", alone, scope(alone), seen)
-    with pytest.raises(NotApplicable, match="needs at least 4 images; found 3"):
+    with pytest.raises(NotApplicable, match="needs at least 4 images, found 3"):
         ask("basins", study, scope(study), seen, images=3)
     with pytest.raises(UsageError, match=r"basins\.points is 1; wanted at least 2"):
         ask("basins", study, scope(study), seen, points=1)

@@ -6,7 +6,7 @@ from scipy.special import stdtr
 from stage import FAMILY, LAYERS, ask, made_up, scope
 
 from kdprobe.errors import NotApplicable, Refused, UsageError
-from kdprobe.metrics.alignment import adjusted, jackknife, normalised, variant_of
+from kdprobe.metrics.alignment import adjusted, jackknife, normalised, reach, variant_of
 from kdprobe.metrics.contract import as_values
 from kdprobe.panels import Forest, Heatmap, Table
 
@@ -64,6 +64,21 @@ def test_p_values_are_of_the_largest_deviation_anywhere():
         "highest": np.array([2.0, 0.6, 1.9, 3.0]),
     }
     np.testing.assert_allclose(adjusted(seen), [[3 / 5, 5 / 5, 5 / 5]])
+
+
+@pytest.mark.parametrize("draws", [19, 20, 99, 200, 5])
+def test_the_null_parts_what_is_beyond_chance_from_what_is_not(draws):
+    random = np.random.default_rng(draws)
+    cross = random.normal(2, 1, (6, 4))
+    seen = {
+        "cross": cross,
+        "chance": random.normal(0, 0.2, (6, 4)),
+        "spread": random.uniform(0.5, 1.5, (6, 4)),
+        "highest": random.gumbel(1.5, 0.4, draws),
+    }
+    beyond = cross > reach(seen)
+    np.testing.assert_array_equal(beyond, adjusted(seen) < 0.05)
+    assert beyond.any() == (draws >= 20), "fewer draws cannot tell"
 
 
 @pytest.mark.parametrize(
@@ -135,7 +150,7 @@ def test_maps_are_means_over_seeds_and_differences_have_intervals():
     assert result.images == 24, "what was looked at, not what was asked for"
     panels = result.panels()
     maps = [panel for panel in panels if isinstance(panel, Heatmap)]
-    assert [panel.row_label for panel in maps] == ["baseline", "kd"]
+    assert [panel.row_label for panel in maps] == ["baseline", "kd", "any network"]
     assert maps[0].values == ((0.6, 0.05), (0.05, 0.2))
     assert maps[1].values == ((0.81, 0.05), (0.05, 0.2))
     assert maps[1].rows == LAYERS

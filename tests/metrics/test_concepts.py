@@ -6,7 +6,7 @@ from stage import FAMILY, ask, made_up, scope
 
 from kdprobe.metrics.concepts import concepts
 from kdprobe.metrics.scope import Discarding
-from kdprobe.panels import Gallery, Lines, Table
+from kdprobe.panels import Lines, Table, Viewer
 
 N, Q = 4, 16
 ON = np.broadcast_to(np.arange(Q) < 8, (N, Q))
@@ -51,7 +51,7 @@ def rows(result, name: str) -> dict[str, dict[str, object]]:
 def test_without_pictures_there_are_numbers_alone():
     result = reported(exact)
     kinds = [type(panel) for panel in result.panels()]
-    assert Gallery not in kinds
+    assert Viewer not in kinds
     assert kinds.count(Lines) == 3, "two curves and the sweep"
     assert kinds.count(Table) == 3
     assert result.findings() == []

@@ -154,7 +154,7 @@ def test_panels_show_densities_layers_effects_and_tables():
         low <= y <= high for low, y, high in zip(teacher.low, teacher.y, teacher.high, strict=True)
     )
     assert all(value > 0 for one in spectra.series for value in one.low)
-    assert "1 a, 2 b" in layers.how_to_read
+    assert layers.x_names == ("a", "b")
     assert len(by_layer.rows) == 14
     assert len(by_run.rows) == 7
     assert all(len(row) == len(by_run.columns) for row in by_run.rows)

@@ -61,7 +61,7 @@ def test_the_page_follows_the_depth_and_compares_with_the_baseline(result):
     assert ranks.series[2].y[0] == pytest.approx(
         np.mean([result.runs[f"kd{s}"].effective_rank[0] for s in SEEDS])
     )
-    assert ranks.x_label == "layer (1 pooled, 2 logits)"
+    assert (ranks.x_label, ranks.x_names) == ("layer", ("pooled", "logits"))
     runs = result.runs.values()
     assert intrinsic.series[2].y[1] == pytest.approx(
         np.mean([result.runs[f"kd{s}"].two_nn[1] for s in SEEDS])
@@ -122,7 +122,7 @@ def test_layers_of_one_network_alone_are_in_the_table_and_not_in_the_lines():
 
     result = ask("dimension", STUDY, scope(STUDY, similarity_layers=layers), answer, **FEW)
     assert result.runs["teacher"].layers == ("stem", *LAYERS)
-    assert result.panels()[0].x_label == "layer (1 pooled, 2 logits)"
+    assert result.panels()[0].x_names == ("pooled", "logits")
     assert result.panels()[-1].rows[0][:2] == ("teacher", "stem")
 
 
@@ -146,7 +146,9 @@ def test_a_run_that_cannot_be_seen_is_left_out_and_told():
 
 
 def test_what_gives_no_estimate_is_refused():
-    with pytest.raises(NotApplicable, match=r"needs at least 24 images .* found 20; raise"):
+    with pytest.raises(
+        NotApplicable, match=r"needs at least 24 images .* found 20; add test images or lower"
+    ):
         ask("dimension", STUDY, scope(STUDY, available=20), answer)
     for settings in ({"k": 1}, {"half_samples": 1}):
         with pytest.raises(UsageError, match="is 1; wanted at least 2"):

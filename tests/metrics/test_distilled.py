@@ -255,7 +255,7 @@ def test_what_has_no_meaning_is_refused():
         study = made_up(family)
         with pytest.raises(NotApplicable, match=reason):
             ask("distilled", study, scope(study), answer)
-    with pytest.raises(NotApplicable, match="needs at least 8 images, found 7; raise"):
+    with pytest.raises(NotApplicable, match="needs at least 8 images, found 7; add test images"):
         ask("distilled", STUDY, scope(STUDY, available=7), answer)
     with pytest.raises(UsageError, match="half_samples is 1; wanted at least 2"):
         ask("distilled", STUDY, scope(STUDY), answer, half_samples=1)

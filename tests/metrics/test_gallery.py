@@ -10,7 +10,7 @@ from stage import FAMILY, ask, made_up, scope
 
 from kdprobe.metrics.concept_page import SATURATION
 from kdprobe.metrics.discarding import background_level, concepts, entropy
-from kdprobe.metrics.gallery import SPREAD, STABLE, UNSTABLE, gallery
+from kdprobe.metrics.gallery import SPREAD, STABLE, UNSTABLE, pictured
 from kdprobe.metrics.looking import ConceptLook
 from kdprobe.metrics.scope import Discarding
 from kdprobe.panels import Gallery, Lines, Table
@@ -55,15 +55,20 @@ def look(study, cut: Discarding = CUT) -> ConceptLook:
     return ConceptLook(scope(study, layers=("logits",), discarding=cut), study)
 
 
+def gallery_of(how: ConceptLook, looked, study, images: int) -> Gallery | None:
+    """The first images under the maps of all runs at the logits."""
+    return pictured(how, looked, study, "logits", networks=study.runs, rows=range(images), b=1.0)
+
+
 @pytest.fixture
 def shown() -> Gallery:
-    study = made_up([*FAMILY, ("kd", "student", 1)])
+    study = made_up(FAMILY)
     how = look(study)
     looks = [how.pictures, *(how.at(run.last) for run in study.runs)]
-    return gallery(how, {s: seen(s) for s in looks}, study, "logits", shown=3, b=1.0)
+    return gallery_of(how, {s: seen(s) for s in looks}, study, 3)
 
 
-def test_the_networks_of_the_first_seed_stand_side_by_side(shown):
+def test_the_networks_stand_side_by_side(shown):
     assert len(shown.pictures) == 3
     assert [picture.label for picture in shown.pictures] == ["a", "b", "b"]
     networks = [(one.network, one.role) for one in shown.pictures[0].maps]
@@ -104,7 +109,7 @@ def restarts_gallery() -> Gallery:
     h[:, :, 0] = h[0, :, 5] = -2
     how, seen = look(study, cut), {"entropy/logits": h[0], "groups/logits": h}
     looked = {how.at(c): seen for c in study.runs[0].checkpoints} | {how.pictures: PICTURES}
-    return gallery(how, looked, study, "logits", shown=1, b=1.0)
+    return gallery_of(how, looked, study, 1)
 
 
 def test_concepts_that_other_draws_do_not_find_are_marked():
@@ -137,7 +142,7 @@ def test_a_dead_layer_is_drawn_as_discarded():
     study = made_up(FAMILY[:1])
     how = look(study)
     looked = {how.pictures: PICTURES, how.at(study.runs[0].last): {"energy/logits": 0 * COVERAGE}}
-    (one,) = gallery(how, looked, study, "logits", shown=1, b=1.0).pictures[0].maps
+    (one,) = gallery_of(how, looked, study, 1).pictures[0].maps
     assert (one.entropy.unpack() == SPREAD).all()
     assert (one.concepts.unpack() == 0).all()
     assert one.found == 0
@@ -158,7 +163,7 @@ def parts_gallery() -> tuple[Gallery, np.ndarray]:
     how = look(study, cut)
     energy = np.array([[9.0, 0.1, 5.0], [1.0, 0.1, 0.0], [1.0, 0.2, 0.0]])
     looked = {how.pictures: pictures, how.at(study.runs[0].last): {"energy/logits": energy}}
-    return gallery(how, looked, study, "logits", shown=2, b=1.0), members
+    return gallery_of(how, looked, study, 2), members
 
 
 def test_parts_are_drawn_pixel_by_pixel():
@@ -195,7 +200,7 @@ def test_of_sequences_there_is_no_gallery():
     how = look(study, Discarding(units="tokens"))
     bare = {name: PICTURES[name] for name in ("coverage", "sizes", "labels")}
     looked = {how.pictures: bare, how.at(study.runs[0].last): {"energy/logits": 1 + COVERAGE}}
-    assert gallery(how, looked, study, "logits", shown=1, b=1.0) is None
+    assert gallery_of(how, looked, study, 1) is None
 
 
 @pytest.fixture

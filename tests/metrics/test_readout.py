@@ -101,7 +101,7 @@ def test_folds_and_permutations_go_by_the_seed_of_the_analysis():
 def test_the_page_shows_layers_in_order():
     probes, following, gains, table, r2 = ask("readout", STUDY, scope(STUDY), seen).panels()
     assert isinstance(probes, Lines)
-    assert probes.x_label == "layer: 1 first, 2 second, 3 logits"
+    assert (probes.x_label, probes.x_names) == ("layer", ("first", "second", "logits"))
     assert probes.series[0].x == (1, 2, 3)
     assert following.series[0].x == (2, 3)
     assert isinstance(gains, Forest)

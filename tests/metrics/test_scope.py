@@ -3,8 +3,9 @@
 import inspect
 
 import pytest
+from stage import FAMILY, made_up, scope
 
-from kdprobe.errors import UsageError
+from kdprobe.errors import NotApplicable, UsageError
 from kdprobe.metrics.scope import CHOICES, Discarding
 from kdprobe.probes.contract import PROBES
 
@@ -72,3 +73,22 @@ def test_an_estimator_is_told_what_concerns_it_and_no_more():
     assert asked["fit"]["steps"] == 99
     assert asked["paper"]["restarts"] == 3
     assert "noises" not in asked["paper"]
+
+
+@pytest.mark.parametrize(
+    ("images", "k", "message"),
+    [
+        (3, 0, r"^needs at least 8 images, found 3; raise cka\.images$"),
+        (50, 0, r"^needs at least 8 images, found 7; add test images$"),
+        (
+            3,
+            2,
+            r"for half samples with k = 2 neighbours, found 3; raise cka\.images or lower cka\.k$",
+        ),
+    ],
+)
+def test_too_few_images_are_told_with_what_to_do(images, k, message):
+    asked = scope(made_up(FAMILY), available=7)
+    with pytest.raises(NotApplicable, match=message):
+        asked.enough("cka", images, 8, k)
+    assert asked.enough("cka", images, 3) == min(images, 7)

@@ -202,7 +202,9 @@ def test_settings_that_cannot_be_used_are_refused(settings, message):
 
 
 def test_too_few_images_or_networks_have_no_answer():
-    with pytest.raises(NotApplicable, match=r"needs at least 24 images .* found 20; raise"):
+    with pytest.raises(
+        NotApplicable, match=r"needs at least 24 images .* found 20; add test images or lower"
+    ):
         ask("similarity", STUDY, scope(STUDY, available=20), answer)
     for family, reason in ((FAMILY[:1], "only a teacher"), (FAMILY[1:], "needs a teacher")):
         study = made_up(family)

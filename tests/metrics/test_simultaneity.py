@@ -83,7 +83,9 @@ def test_concepts_that_appear_one_after_another(result):
 
 
 def test_the_tables_and_the_curves_tell_the_same(result):
-    peaked, traces, table, paths = result.panels()
+    walked, peaked, traces, table, paths = result.panels()
+    way = {series.name: series.y for series in walked.series}
+    assert way["kd"] == pytest.approx(tuple(result.runs["kd0"]["logits"].path))
     rows = {(row[0], row[2]): dict(zip(table.columns, row, strict=True)) for row in table.rows}
     d = WALKED / 2
     kd = rows["kd0", "most"]

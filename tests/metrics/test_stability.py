@@ -7,7 +7,7 @@ import pytest
 from stage import FAMILY, ask, made_up, scope
 
 from kdprobe.metrics.scope import Discarding
-from kdprobe.metrics.stability import Straightness, kept_share, noise_floor
+from kdprobe.metrics.stability import Straightness, kept_share, kept_so_far, noise_floor
 
 
 def sets(*checkpoints: set[int]) -> np.ndarray:
@@ -55,6 +55,14 @@ def test_several_images_and_thresholds_are_reckoned_apart():
 
 
 # --- what chance alone does
+
+
+def test_rho_so_far_ends_at_rho_and_is_what_a_shorter_training_has():
+    cells = np.random.default_rng(0).random((5, 7, 9)) < 0.3
+    found = kept_so_far(cells)
+    assert found[0] == 1
+    for end in range(1, 6):
+        assert found[end - 1] == pytest.approx(np.nanmean(kept_share(cells[None, :end])[0]))
 
 
 def test_the_noise_floor_by_hand():
@@ -201,7 +209,7 @@ def test_the_floor_of_the_paper_is_of_as_many_restarts_as_there_are():
 
 def test_rho_of_no_floor_is_no_number():
     nothing = np.zeros(1)
-    made = Straightness(np.ones((1, 2)), nothing, nothing, nothing, nothing, nothing)
+    made = Straightness(np.ones((1, 2)), nothing, nothing, nothing, nothing, nothing, nothing)
     assert np.isnan(made.over_floor).all()
 
 
@@ -230,7 +238,8 @@ def test_a_detour_halves_the_baseline():
     assert rho["baseline0"][0] == pytest.approx(0.5)
     assert rho["kd0"][0] == pytest.approx(1.0)
     assert np.isnan(rho["kd0"][1])
-    sweep, table = result.panels()
+    course, sweep, table = result.panels()
+    assert {series.name: series.y[-1] for series in course.series} == {"baseline": 0.5, "kd": 1.0}
     assert [series.name for series in sweep.series] == ["baseline", "kd"]
     rows = {row[:3]: row[3:] for row in table.rows}
     assert rows["baseline0", "logits", 0.2] == (0.5, 0.0, 1.0, 0.5, 0.5, 1.0, 2.0, 1)

@@ -81,7 +81,7 @@ def test_what_cannot_be_measured_is_refused_before_any_look():
     study = made_up(RUNS)
     with pytest.raises(UsageError, match=r"trajectory\.points is 1; wanted at least 2"):
         ask("trajectory", study, scope(study), seen, points=1)
-    with pytest.raises(NotApplicable, match="needs at least 4 images; found 2"):
+    with pytest.raises(NotApplicable, match="needs at least 4 images, found 2"):
         ask("trajectory", study, scope(study), seen, images=2)
 
 
