@@ -16,6 +16,7 @@ from kdprobe.commands.progress import progress
 from kdprobe.commands.tables import print_json, print_table
 from kdprobe.commands.verify import verdict_columns, verdict_rows
 from kdprobe.errors import UsageError
+from kdprobe.report.tracking import library, log_results
 from kdprobe.request import Request, with_estimator
 from kdprobe.results import Results
 from kdprobe.store import Store
@@ -64,8 +65,11 @@ def analyze(
     estimator: str | None,
     device: str,
     seed: int,
+    log_to: str | None = None,
 ) -> Ended:
     """Run the analysis, or show its plan."""
+    if log_to:
+        library(log_to)  # a fault of the request is told before the work
     loaded = load_study(study)
     settings = with_estimator(settings, estimator)
     folder = output_folder(loaded, out)
@@ -87,6 +91,8 @@ def analyze(
             allow_code=allow_code,
             progress=lambda step: _tell(told, step),
         )
+    if log_to:
+        log_results(results, folder, log_to)
     _show(results, folder, as_json, quiet)
     return Ended(partial=any(problem.left_out for problem in results.problems))
 

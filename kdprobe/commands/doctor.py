@@ -58,7 +58,7 @@ def _devices() -> list[Check]:
 
 
 def _fonts() -> Check:
-    from kdprobe.report.still import font_folder
+    from kdprobe.report.typesetting import font_folder
 
     folder = font_folder()
     count = len(list(folder.glob("*.ttf")))

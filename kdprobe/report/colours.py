@@ -1,25 +1,28 @@
 """Which colour has which network?  Teacher blue, baseline grey, students warm, controls violet.
 
-The tones are told apart by people with any kind of colour blindness (after Okabe and Ito), and
-lines differ in dash as well. `page.css` holds the same names for its light and dark theme.
+The tones are told apart by people with any kind of colour blindness, as Machado, Oliveira and
+Fernandes (2009) simulate it, and lines differ in dash as well. These are the tones on white;
+`themes.py` has those of the night.
 """
+
+from collections.abc import Iterable
 
 from kdprobe.results import Results
 
 PRINT = {
     "teacher-0": "#0b5fa5",
-    "teacher-1": "#4a93cf",
-    "baseline-0": "#6b7280",
-    "baseline-1": "#a3a8b0",
+    "teacher-1": "#2f93d9",
+    "baseline-0": "#4d463e",
+    "baseline-1": "#7c8a86",
     "student-0": "#c8480c",
-    "student-1": "#d19a00",
-    "student-2": "#a8437e",
+    "student-1": "#b38e44",
+    "student-2": "#956296",
     "student-3": "#7a4a1e",
     "control-0": "#7b22d4",
     "control-1": "#3a0f52",
     "control-2": "#12128a",
-    "reference-0": "#566173",
-    "other-0": "#22796b",
+    "reference-0": "#415262",
+    "other-0": "#1b7e58",
     "other-1": "#6a5acd",
 }
 OUTCOME_PRINT = {
@@ -42,12 +45,15 @@ def first_dash(role: str) -> int:
 class Colours:
     """The colour names of one study: an arm keeps its tone over all figures."""
 
-    def __init__(self, results: Results) -> None:
+    def __init__(self, study: Results | Iterable[tuple[str, str]]) -> None:
+        """Of a study's runs, or of the (role, arm) of networks where no study is at hand."""
+        if isinstance(study, Results):
+            study = [(run.role, run.arm) for run in study.study.runs]
         self._arms: dict[str, list[str]] = {}
-        for run in results.study.runs:
-            arms = self._arms.setdefault(run.role, [])
-            if run.arm not in arms:
-                arms.append(run.arm)
+        for role, arm in study:
+            arms = self._arms.setdefault(role, [])
+            if arm not in arms:
+                arms.append(arm)
 
     def of(self, role: str, name: str, place: int = 0) -> str:
         """The colour name, such as ``student-1``, of the network or arm called `name`.

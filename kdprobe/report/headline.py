@@ -4,8 +4,20 @@ from collections import Counter
 from dataclasses import dataclass
 from statistics import fmean
 
-from kdprobe.results import Estimate, Outcome, Problem, Results, Role, Verdict
+from kdprobe.report.accuracies import Accuracy, Gain, accuracies, gain_over_baseline
+from kdprobe.report.finding import Finding, listed
+from kdprobe.report.findings import SHOWN, caution, findings
+from kdprobe.report.numbers import interval
+from kdprobe.results import Estimate, Outcome, Results, Role, StudySummary, Verdict
+from kdprobe.stats import FEWEST_SEEDS
 
+READING = (
+    "Effects are student minus baseline, with 95% intervals over seeds and images; the arrow is "
+    "the way that the hypothesis wants. Verdicts adjust for the number of layers and quantities "
+    "(Holm), so an effect whose own interval is clear of zero may be undecided."
+)
+ALL_JUDGED = "Every hypothesis and every metric could be measured; what is undecided is no gap."
+WAYS = {"higher": "↑", "lower": "↓"}
 OUTCOMES: tuple[Outcome, ...] = ("supported", "contradicted", "undecided", "not applicable")
 
 COMPARED: tuple[Role, ...] = ("student", "control")
@@ -20,8 +32,26 @@ class Arm:
     runs: int
     accuracy: float | None  # mean over runs
     seeds: tuple[float, ...]  # accuracy of each run that has one
-    gain: float | None  # accuracy minus the baselines' mean; of students and controls alone
+    gain: float | None  # accuracy minus the baseline's; of students and controls alone
     tally: tuple[tuple[Outcome, int], ...]
+    gain_low: float | None = None  # 95% interval over seeds; None below three of them
+    gain_high: float | None = None
+    pairs: int = 0  # seeds in common with the baseline
+
+    @property
+    def gain_in_points(self) -> str:
+        """``+4.5 [+3.1, +5.9]``; no interval where there is none."""
+        effect, low, high = (
+            None if end is None else 100 * end for end in (self.gain, self.gain_low, self.gain_high)
+        )
+        return interval(Gain(effect, low, high))
+
+    @property
+    def no_interval(self) -> str:
+        """Why the gain has no interval."""
+        if self.pairs >= FEWEST_SEEDS:
+            return f"{self.pairs} seeds, all alike"
+        return f"{self.pairs or 'no'} seed{'' if self.pairs == 1 else 's'} in common"
 
 
 @dataclass(frozen=True)
@@ -37,12 +67,19 @@ class Ruling:
         applicable = [entry for entry in self.verdicts if entry.outcome != "not applicable"]
         if not applicable:
             return "could not be judged"
-        counts = Counter(entry.outcome for entry in applicable)
-        found = [outcome for outcome in OUTCOMES if counts[outcome]]
-        layers = "layer" if len(applicable) == 1 else "layers"
-        if len(found) == 1:
-            return f"{found[0]} at {len(applicable)} {layers}"
-        return ", ".join(f"{outcome} at {counts[outcome]}" for outcome in found) + f" {layers}"
+        layers: dict[Outcome, list[str]] = {outcome: [] for outcome in OUTCOMES}
+        for entry in applicable:
+            layers[entry.outcome].append(entry.layer or "every layer")
+        told = [(outcome, where) for outcome, where in layers.items() if where]
+        if len(told) == 1 and 1 < len(applicable) == len(self.verdicts):
+            return f"{told[0][0]} at every layer"
+        return ", ".join(f"{outcome} at {listed(where)}" for outcome, where in told)
+
+    @property
+    def why(self) -> str:
+        """The reason of all its verdicts, where they have one in common."""
+        reasons = {entry.reason for entry in self.verdicts}
+        return reasons.pop() if len(reasons) == 1 else ""
 
     @property
     def notes(self) -> tuple[str, ...]:
@@ -77,10 +114,22 @@ class Headline:
     """The first screen, as plain data."""
 
     sentence: str
+    facts: str
     arms: tuple[Arm, ...]
     claims: tuple[Claim, ...]
-    attention: tuple[Problem, ...]
-    unjudged: tuple[Problem, ...]
+    attention: tuple[Finding, ...]  # the weightiest first
+    unjudged: tuple[Finding, ...]
+    caution: str = ""  # how far the differences among the findings can be trusted
+
+    @property
+    def first(self) -> tuple[Finding, ...]:
+        """The findings that the first screen has room for."""
+        return self.attention[:SHOWN]
+
+    @property
+    def further(self) -> tuple[Finding, ...]:
+        """The other findings."""
+        return self.attention[SHOWN:]
 
     @property
     def reach(self) -> tuple[float, float]:
@@ -95,22 +144,13 @@ def headline(results: Results) -> Headline:
     arms = _arms(results)
     return Headline(
         sentence=_sentence(results, arms),
+        facts=_facts(results.study),
         arms=arms,
         claims=_claims(results.verdicts),
-        attention=(*results.problems, *_fragile(results.verdicts), *_uncontrolled(results)),
+        attention=findings(results),
         unjudged=(*_unjudged_verdicts(results.verdicts), *_unjudged_metrics(results)),
+        caution=caution(results),
     )
-
-
-def accuracies(results: Results) -> dict[str, float]:
-    """Accuracy by run id, as the metric ``accuracy`` found it; empty when it was not asked for."""
-    report = results.metric("accuracy")
-    rows = report.values.get("runs") if report else None
-    found = {}
-    for row in rows if isinstance(rows, list) else ():
-        if isinstance(row, dict) and isinstance(share := row.get("accuracy"), int | float):
-            found[str(row.get("run"))] = float(share)
-    return found
 
 
 def key_estimate(verdict: Verdict) -> Estimate | None:
@@ -122,26 +162,24 @@ def key_estimate(verdict: Verdict) -> Estimate | None:
 def _arms(results: Results) -> tuple[Arm, ...]:
     known = accuracies(results)
     names = dict.fromkeys((run.arm, run.role) for run in results.study.runs)
-    base = [
-        known[run.id] for run in results.study.runs if run.role == "baseline" if run.id in known
-    ]
-    return tuple(_arm(results, name, role, known, base) for name, role in names)
+    return tuple(_arm(results, name, role, known) for name, role in names)
 
 
-def _arm(
-    results: Results, name: str, role: Role, known: dict[str, float], base: list[float]
-) -> Arm:
-    members = [run.id for run in results.study.runs if (run.arm, run.role) == (name, role)]
-    seeds = tuple(known[run] for run in members if run in known)
-    mean = fmean(seeds) if seeds else None
+def _arm(results: Results, name: str, role: Role, known: dict[str, Accuracy]) -> Arm:
+    members = [run for run in results.study.runs if (run.arm, run.role) == (name, role)]
+    seeds = tuple(known[run.id].share for run in members if run.id in known)
     counts = Counter(verdict.outcome for verdict in results.verdicts if verdict.arm == name)
+    gain = gain_over_baseline(results, members) if role in COMPARED else Gain(None)
     return Arm(
         name=name,
         role=role,
         runs=len(members),
-        accuracy=mean,
+        accuracy=fmean(seeds) if seeds else None,
         seeds=seeds,
-        gain=mean - fmean(base) if mean is not None and base and role in COMPARED else None,
+        gain=gain.effect,
+        gain_low=gain.low,
+        gain_high=gain.high,
+        pairs=gain.pairs,
         tally=tuple((outcome, counts[outcome]) for outcome in OUTCOMES if counts[outcome]),
     )
 
@@ -168,38 +206,22 @@ def _sentence(results: Results, arms: tuple[Arm, ...]) -> str:
     parts = [f"{counts[outcome]} {outcome}" for outcome in OUTCOMES if counts[outcome]]
     layers = len({verdict.layer for verdict in results.verdicts} - {""})
     claims = len({verdict.claim for verdict in results.verdicts})
-    return (
-        f"{_count(len(results.verdicts), 'verdict')} on {_count(claims, 'hypothesis')}, "
-        f"{_count(len(students), 'kind')} of student and {_count(layers, 'layer')}: "
-        f"{', '.join(parts)}."
-    )
+    of_what = [_count(claims, "hypothesis"), f"{_count(len(students), 'kind')} of student"]
+    of_what += [_count(layers, "layer")] if layers else []
+    return f"{_count(len(results.verdicts), 'verdict')} on {listed(of_what)}: {', '.join(parts)}."
+
+
+def _facts(study: StudySummary) -> str:
+    runs, classes = _count(len(study.runs), "run"), _count(len(study.classes), "class")
+    return f"{runs} on {study.dataset}, {classes}"
 
 
 def _count(number: int, noun: str) -> str:
-    plural = "hypotheses" if noun == "hypothesis" else f"{noun}s"
+    plural = {"hypothesis": "hypotheses", "class": "classes"}.get(noun, f"{noun}s")
     return f"{number} {noun if number == 1 else plural}"
 
 
-def _fragile(verdicts: tuple[Verdict, ...]) -> tuple[Problem, ...]:
-    shaken = [entry for entry in verdicts if entry.robust is False]
-    if not shaken:
-        return ()
-    names = "; ".join(f"{entry.claim} {entry.arm} {entry.layer}" for entry in shaken)
-    verb = "changes" if len(shaken) == 1 else "change"
-    subject = f"{_count(len(shaken), 'verdict')} {verb} with the concept threshold b"
-    return (Problem(subject=subject, what=names),)
-
-
-def _uncontrolled(results: Results) -> tuple[Problem, ...]:
-    """Said once where students were judged and no control stands beside them."""
-    judged = any(verdict.outcome != "not applicable" for verdict in results.verdicts)
-    if not judged or any(run.role == "control" for run in results.study.runs):
-        return ()
-    what = "so regularisation cannot be told from knowledge"
-    return (Problem(subject="The study has no control arm", what=what),)
-
-
-def _unjudged_verdicts(verdicts: tuple[Verdict, ...]) -> tuple[Problem, ...]:
+def _unjudged_verdicts(verdicts: tuple[Verdict, ...]) -> tuple[Finding, ...]:
     layers: dict[tuple[str, str, str], list[str]] = {}
     for verdict in verdicts:
         if verdict.outcome == "not applicable":
@@ -207,14 +229,14 @@ def _unjudged_verdicts(verdicts: tuple[Verdict, ...]) -> tuple[Problem, ...]:
                 verdict.layer
             )
     return tuple(
-        Problem(subject=", ".join(filter(None, (claim, arm, *where))), what=reason)
+        Finding(", ".join(filter(None, (claim, arm, *where))), reason, "verdicts", "remark")
         for (claim, arm, reason), where in layers.items()
     )
 
 
-def _unjudged_metrics(results: Results) -> tuple[Problem, ...]:
+def _unjudged_metrics(results: Results) -> tuple[Finding, ...]:
     return tuple(
-        Problem(subject=metric.title, what=metric.reason)
+        Finding(metric.title, metric.reason, f"metric-{metric.key}", "remark")
         for metric in results.metrics
         if metric.status == "not applicable"
     )

@@ -1,29 +1,39 @@
-"""How does the report become one page?  One file, everything inside, nothing loaded.
-
-The page's policy forbids every load; the two scripts that may run are named in it by their digest.
-"""
+"""How does the report become one page?  One file, everything inside, nothing loaded."""
 
 import base64
 import gzip
-import hashlib
-import json
 from functools import lru_cache
-from importlib.resources import files
 from typing import Any
 
-from jinja2 import DictLoader, Environment, StrictUndefined
+from jinja2 import Environment
 from markupsafe import Markup
 
-from kdprobe.panels import Cell, Panel, Table
-from kdprobe.report.colours import ICONS, Colours
-from kdprobe.report.document import chapters, describe
-from kdprobe.report.headline import headline, key_estimate
+from kdprobe.panels import Panel, Table, Viewer
+from kdprobe.report.colours import Colours
+from kdprobe.report.document import chapters
+from kdprobe.report.headline import ALL_JUDGED, READING, WAYS, headline, key_estimate
 from kdprobe.report.interactive import figure, plotly_source
-from kdprobe.report.numbers import interval, number, percent, points, scales
+from kdprobe.report.numbers import scales
 from kdprobe.report.overlays import AGAINST, FOR, layers, most_layers
 from kdprobe.report.pictures import heat_colour, most_tiles, tiles
+from kdprobe.report.templating import environment, frame
+from kdprobe.report.viewer import contact, viewed
 from kdprobe.results import Results
 
+STYLES = ("page", "verdicts", "tables", "figures", "gallery")
+SCRIPTS = (
+    "page",
+    "figure_kinds",
+    "plots",
+    "figure_files",
+    "relief",
+    "tables",
+    "gallery_data",
+    "gallery_tiles",
+    "gallery_full",
+    "gallery",
+)
+MOST_UNJUDGED = 5  # on the first screen; the others are folded
 LONG_TABLE = 14  # rows; a longer table starts folded
 SLIM_COLUMNS, SLIM_TEXT = 4, 22  # columns, letters
 STRIPES = 9  # colours in the legend of the entropy maps
@@ -31,7 +41,6 @@ STRIPES = 9  # colours in the legend of the entropy maps
 
 def page(results: Results) -> str:
     """The whole report as one HTML document."""
-    style, script = _template("page.css"), _template("page.js")
     plotly = plotly_source()
     return (
         _environment()
@@ -41,30 +50,11 @@ def page(results: Results) -> str:
             chapters=chapters(results),
             headline=headline(results),
             plots=_Plots(Colours(results)),
-            style=Markup(style),
-            script=Markup(script),
             plotly=Markup(_packed(plotly)),
-            policy=policy(script, plotly),
             heat=", ".join(f"rgb{heat_colour(step / (STRIPES - 1))}" for step in range(STRIPES)),
+            **frame(STYLES, SCRIPTS, plotly),
         )
     )
-
-
-def policy(*scripts: str) -> str:
-    """A Content-Security-Policy that runs `scripts`, shows embedded pictures, and loads nothing."""
-    named = " ".join(f"'sha256-{_digest(script)}'" for script in scripts)
-    return (
-        f"default-src 'none'; script-src {named}; style-src 'unsafe-inline'; "
-        "img-src data: blob:; base-uri 'none'; form-action 'none'"
-    )
-
-
-def script_json(value: Any) -> Markup:
-    """JSON that cannot end the script element it stands in."""
-    text = json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
-    for sign in "<>&\u2028\u2029":
-        text = text.replace(sign, f"\\u{ord(sign):04x}")
-    return Markup(text)  # no sign of markup is left in it
 
 
 class _Plots:
@@ -73,6 +63,7 @@ class _Plots:
     def __init__(self, colours: Colours) -> None:
         self._colours = colours
         self._count = 0
+        self._galleries = 0
 
     def data(self, panel: Panel) -> dict[str, Any] | None:
         """The figure of `panel`, if it is one that plotly draws."""
@@ -82,6 +73,15 @@ class _Plots:
         """The CSS variable of a network's colour."""
         return f"var(--{self._colours.of(role, name)})"
 
+    def next_gallery(self) -> str:
+        """The id of the next gallery that the page draws itself."""
+        self._galleries += 1
+        return f"gallery-{self._galleries}"
+
+    def viewer(self, panel: Viewer) -> dict[str, Any]:
+        """What the page draws `panel` from."""
+        return viewed(panel, self._colours)
+
     def next_id(self) -> str:
         """The id of the next figure."""
         self._count += 1
@@ -89,28 +89,14 @@ class _Plots:
 
 
 def _environment() -> Environment:
-    names = ("page.html.j2", "verdicts.html.j2", "panels.html.j2")
-    environment = Environment(
-        loader=DictLoader({name: _template(name) for name in names}),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters |= {
-        "cell": _cell,
-        "number": number,
-        "percent": percent,
-        "points": points,
-        "interval": interval,
-        "script_json": script_json,
-        "describe": describe,
-        "tiles": tiles,
-        "layers": layers,
-    }
-    environment.globals |= {
-        "icons": ICONS,
+    filled = environment()
+    filled.filters |= {"tiles": tiles, "contact": contact, "layers": layers}
+    filled.globals |= {
+        "most_unjudged": MOST_UNJUDGED,
         "key_estimate": key_estimate,
+        "reading": READING,
+        "all_judged": ALL_JUDGED,
+        "ways": WAYS,
         "scales": scales,
         "is_slim": _is_slim,
         "long_table": LONG_TABLE,
@@ -118,7 +104,7 @@ def _environment() -> Environment:
         "most_layers": most_layers,
         "signs": tuple(f"rgb{colour}" for colour in (AGAINST, FOR)),
     }
-    return environment
+    return filled
 
 
 def _is_slim(table: Table) -> bool:
@@ -129,19 +115,6 @@ def _is_slim(table: Table) -> bool:
     return len(table.columns) <= SLIM_COLUMNS and max(map(len, texts), default=0) <= SLIM_TEXT
 
 
-def _cell(value: Cell) -> str:
-    return value if isinstance(value, str) else number(value)
-
-
-@lru_cache
-def _template(name: str) -> str:
-    return files("kdprobe.report").joinpath("templates", name).read_text(encoding="utf-8")
-
-
 @lru_cache(maxsize=1)
 def _packed(text: str) -> str:
     return base64.b64encode(gzip.compress(text.encode("utf-8"), 9, mtime=0)).decode("ascii")
-
-
-def _digest(text: str) -> str:
-    return base64.b64encode(hashlib.sha256(text.encode("utf-8")).digest()).decode("ascii")

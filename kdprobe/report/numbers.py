@@ -2,12 +2,25 @@
 
 from collections.abc import Iterable
 from math import floor, log10
+from typing import Protocol
 
-from kdprobe.results import Estimate, Verdict
+from kdprobe.results import Verdict
 
 MINUS = "−"
 UNKNOWN = "–"
 GROUPED_FROM = 10_000
+MOST_DECIMALS = 6
+
+
+class Spanned(Protocol):
+    """Something that was estimated, with its 95% interval."""
+
+    @property
+    def effect(self) -> float | None: ...
+    @property
+    def low(self) -> float | None: ...
+    @property
+    def high(self) -> float | None: ...
 
 
 def number(value: float | int | None) -> str:
@@ -22,7 +35,7 @@ def number(value: float | int | None) -> str:
     return text.replace("-", MINUS)
 
 
-def interval(estimate: Estimate) -> str:
+def interval(estimate: Spanned) -> str:
     """An effect and its 95% interval, ``+4.1 [+2.0, +6.2]``: decimals as its width asks."""
     if estimate.effect is None:
         return UNKNOWN
@@ -37,21 +50,17 @@ def interval(estimate: Estimate) -> str:
 
 def _decimals(size: float) -> int:
     """How many decimals show two significant digits of `size`."""
-    return min(max(1 - floor(log10(abs(size))), 0), 6) if size else 1
+    return max(1 - floor(log10(abs(size))), 0) if size else 1
 
 
 def _signed(value: float, decimals: int) -> str:
-    return f"{value:+.{decimals}f}".replace("-", MINUS)
+    form = f"+.{decimals}f" if decimals <= MOST_DECIMALS else "+.2g"
+    return f"{value:{form}}".replace("-", MINUS)
 
 
 def percent(share: float | None) -> str:
     """A share in percent, to one decimal."""
     return UNKNOWN if share is None else f"{100 * share:.1f}%"
-
-
-def points(share: float) -> str:
-    """A difference of shares in percentage points."""
-    return f"{100 * share:+.1f}".replace("-", MINUS)
 
 
 def scales(verdicts: Iterable[Verdict]) -> dict[str, float]:

@@ -11,6 +11,7 @@ from kdprobe.report.pictures import (
     Mask,
     Pixels,
     Tile,
+    bare,
     edge,
     enlarged,
     ink,
@@ -27,7 +28,7 @@ def layers(panel: Overlays) -> list[tuple[str, list[Tile]]]:
     """For each picture and method: what it is, the picture itself, then one tile a network."""
     rows = []
     for picture in panel.pictures:
-        plain = _plain(picture)
+        plain = bare(picture, _ground(picture))
         for method, maps in _by_method(picture).items():
             tiles = [plain, *(_over(picture, at) for at in maps)]
             rows.append((f"{picture.name}, {method}", tiles))
@@ -45,16 +46,6 @@ def _by_method(picture: AttributionPicture) -> dict[str, list[AttributionMap]]:
     for at in picture.maps:
         found.setdefault(at.method, []).append(at)
     return found
-
-
-def _plain(picture: AttributionPicture) -> Tile:
-    pixels, outline = _ground(picture)
-    ink(pixels, outline, OBJECT_INK)
-    kind = f"class {picture.label}" if picture.label else ""
-    told = f" of {kind}" if kind else ""
-    told += "; its object is outlined" if outline.any() else ""
-    alt = f"Image {picture.name}{told}."
-    return packed("image", "", kind, alt, pixels, picture.pixels.shape[0])
 
 
 def _over(picture: AttributionPicture, at: AttributionMap) -> Tile:

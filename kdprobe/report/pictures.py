@@ -5,14 +5,14 @@ Axes: h and w pixels of the picture, g grid cells, s pixels of the composite.
 
 import base64
 import io
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from kdprobe.panels import Bytes, ConceptMap, ConceptPicture, Gallery
+from kdprobe.panels import AttributionPicture, Bytes, ConceptMap, ConceptPicture, Gallery
 
 SIDE = 192  # least height of a composite, in pixels
 SPREAD = (2.0, 98.0)  # percentiles of a gallery's entropies that get the ends of the colour scale
@@ -51,7 +51,13 @@ def tiles(gallery: Gallery) -> list[tuple[ConceptPicture, list[Tile]]]:
     """For each picture of the gallery: the picture itself, then one composite a network."""
     span = reach(gallery)
     return [
-        (picture, [_plain(picture), *(_composite(picture, entry, span) for entry in picture.maps)])
+        (
+            picture,
+            [
+                bare(picture, _enlarged(picture)),
+                *(_composite(picture, entry, span) for entry in picture.maps),
+            ],
+        )
         for picture in gallery.pictures
     ]
 
@@ -81,8 +87,9 @@ def _kept(entry: ConceptMap) -> NDArray[np.float64]:
     return -entry.entropy.unpack()
 
 
-def _plain(picture: ConceptPicture) -> Tile:
-    pixels, outline = _enlarged(picture)
+def bare(picture: ConceptPicture | AttributionPicture, ground: tuple[Pixels, Mask]) -> Tile:
+    """The picture itself; `ground` is it enlarged, and the outline of its object."""
+    pixels, outline = ground
     ink(pixels, outline, OBJECT_INK)
     kind = f"class {picture.label}" if picture.label else ""
     told = f" of {kind}" if kind else ""
@@ -106,6 +113,15 @@ def _composite(picture: ConceptPicture, entry: ConceptMap, span: tuple[float, fl
     cells = f"{entry.found} of {entry.units} cells are concepts"
     alt = f"What {entry.network} keeps of image {picture.name}: {cells}."
     return packed(entry.network, entry.role, note, alt, mixed, picture.pixels.shape[0])
+
+
+def smaller(tile: Tile) -> Tile:
+    """The same tile in fewer bytes: half as large, and with loss."""
+    file = io.BytesIO()
+    with Image.open(io.BytesIO(tile.image)) as image:
+        side = (max(1, image.width // 2), max(1, image.height // 2))
+        image.convert("RGB").resize(side, Image.Resampling.BOX).save(file, "webp", quality=70)
+    return replace(tile, image=file.getvalue(), kind="webp")
 
 
 def _enlarged(picture: ConceptPicture) -> tuple[Pixels, Mask]:
@@ -141,9 +157,10 @@ def edge(mask: Mask, thick: int) -> Mask:
 def ink(pixels: Pixels, outline: Mask, colour: tuple[int, int, int]) -> None:
     """Draw `outline` into `pixels`, with a dark rim."""
     halo = outline.copy()
-    for axis in (0, 1):
-        for step in (1, -1):
-            halo |= np.roll(outline, step, axis)
+    halo[1:] |= outline[:-1]
+    halo[:-1] |= outline[1:]
+    halo[:, 1:] |= outline[:, :-1]
+    halo[:, :-1] |= outline[:, 1:]
     pixels[halo & ~outline] = (pixels[halo & ~outline] * 0.35 + np.array(HALO_INK) * 0.65).astype(
         np.uint8
     )
@@ -163,7 +180,7 @@ def packed(title: str, role: str, note: str, alt: str, pixels: Pixels, height: i
     file = io.BytesIO()
     image = Image.fromarray(pixels)
     if small:
-        image.save(file, "webp", lossless=True)
+        image.save(file, "webp", lossless=True, quality=50, method=1)  # half the time, no larger
     else:
         image.save(file, "jpeg", quality=86)
     return Tile(title, role, note, alt, file.getvalue(), "webp" if small else "jpeg")

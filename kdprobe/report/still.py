@@ -1,9 +1,8 @@
-"""How does a panel look on paper?  A matplotlib figure as SVG, the same bytes at every drawing."""
+"""How does a panel look in a notebook, and a gallery in a file?  As a matplotlib figure."""
 
 import io
 import warnings
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any
 
 import matplotlib
@@ -21,17 +20,21 @@ from PIL import Image
 from kdprobe.panels import Forest, Gallery, Heatmap, Lines, Panel, Surface
 from kdprobe.report.colours import OUTCOME_PRINT, PRINT, Colours, first_dash
 from kdprobe.report.pictures import Tile, heat_colour, most_tiles, reach, tiles
+from kdprobe.report.sketch_axes import short
+from kdprobe.report.themes import LIGHT
 
-WIDTH = 3.5  # inches
+WIDTH, SHARP = 5.5, 130  # inches of a figure, and its dots an inch
 TILE, DOTS = 1.25, 200  # inches of a picture on a sheet, dots an inch
 UNDATED: dict[str, dict[str, None]] = {"svg": {"Date": None}, "pdf": {"CreationDate": None}}
-INK, MUTED, RULE = "#1c2430", "#566173", "#dfe3ea"
+INK, MUTED, RULE, MISSING = (LIGHT[name] for name in ("ink", "muted", "rule", "missing"))
 HEAT = LinearSegmentedColormap.from_list(
-    "heat", ["#f4f7fa", "#bcd5e8", "#74a9cf", "#2b7bb3", "#0a4373"]
-).with_extremes(bad="#eceff3")
+    "heat", [LIGHT[f"heat-{place}"] for place in range(5)]
+).with_extremes(bad=MISSING)
 DASHES = ("solid", "dashed", "dotted", "dashdot")
 MARKS = "osD^"
 LONGEST, ROW = 18, 28  # letters of a name, and of that of a row of a forest plot
+TITLE = 80  # letters of a title
+WRITTEN = 150  # cells; in more no values are written
 ROOM = 48  # letters that fit side by side below a heat map
 STYLE: dict[Any, Any] = {
     "font.family": "DejaVu Sans",
@@ -45,7 +48,6 @@ STYLE: dict[Any, Any] = {
     "axes.linewidth": 0.6,
     "axes.spines.top": False,
     "axes.spines.right": False,
-    "axes.unicode_minus": True,
     "text.color": INK,
     "xtick.color": INK,
     "ytick.color": INK,
@@ -56,30 +58,26 @@ STYLE: dict[Any, Any] = {
 }
 
 
-def font_folder() -> Path:
-    """The folder of the fonts that matplotlib brings along."""
-    return Path(matplotlib.get_data_path()) / "fonts" / "ttf"
-
-
-def drawing(panel: Panel, colours: Colours) -> bytes | None:
-    """The panel as SVG, or None for a kind that is no figure."""
+def figure_of(panels: Sequence[Panel], colours: Colours) -> Figure | None:
+    """The figures among `panels`, one below the other, with their titles; None where none is."""
     drawers: dict[type, Callable[[Axes, Any, Colours], None]] = {
         Lines: _lines,
         Heatmap: _heatmap,
         Surface: _surface,
         Forest: _forest,
     }
-    draw = drawers.get(type(panel))
-    if draw is None:
+    shown = [panel for panel in panels if type(panel) in drawers]
+    if not shown:
         return None
-    with matplotlib.rc_context(STYLE), warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="Glyph|constrained_layout not applied")
-        figure = Figure(figsize=(WIDTH, _height(panel)), layout="constrained")
-        FigureCanvasAgg(figure)
-        draw(figure.subplots(), panel, colours)
-        file = io.BytesIO()
-        figure.savefig(file, format="svg", transparent=True, metadata={"Date": None})
-    return file.getvalue()
+    heights = [_height(panel) for panel in shown]
+    with matplotlib.rc_context(STYLE):
+        figure = Figure(figsize=(WIDTH, sum(heights)), layout="constrained", dpi=SHARP)
+        rows = figure.subplots(len(shown), squeeze=False, height_ratios=heights)[:, 0]
+        for axes, panel in zip(rows, shown, strict=True):
+            drawers[type(panel)](axes, panel, colours)
+            axes.set_title(short(panel.title, TITLE), fontsize=8, loc="left", color=INK)
+        FigureCanvasAgg(figure)  # only now: seaborn draws the whole at every heat map
+    return figure
 
 
 def sheet(galleries: Sequence[Gallery], kind: str) -> bytes:
@@ -97,10 +95,11 @@ def sheet(galleries: Sequence[Gallery], kind: str) -> bytes:
         FigureCanvasAgg(figure)
         grid = figure.subplots(len(rows), columns, squeeze=False)
         for place, (gallery, picture, shown) in enumerate(rows):
-            line = grid[place]
-            for axes, tile in zip(line, shown, strict=False):
+            for axes, tile in zip(grid[place], shown, strict=False):
                 _tile(axes, tile, first=place == 0)
-            line[0].set_ylabel(f"{gallery.layer}\n{picture.name}", color=INK)
+            for axes in grid[place, len(shown) :]:
+                axes.set_axis_off()
+            grid[place, 0].set_ylabel(f"{gallery.layer}\n{picture.name}", color=INK)
         _scale(figure, grid, galleries)
         file = io.BytesIO()
         figure.savefig(file, format=kind, metadata=UNDATED.get(kind))
@@ -113,7 +112,7 @@ def _tile(axes: Axes, tile: Tile, *, first: bool) -> None:
     axes.set_xlabel(tile.note, fontsize=6.5)
     axes.spines[:].set_visible(False)
     if first:
-        axes.set_title(_short(tile.title), fontsize=7.5)
+        axes.set_title(short(tile.title, LONGEST), fontsize=7.5)
 
 
 def _scale(figure: Figure, grid: Any, galleries: Sequence[Gallery]) -> None:
@@ -165,37 +164,41 @@ def _lines(axes: Axes, panel: Lines, colours: Colours) -> None:
         axes.set_yscale("log")
         plain = FuncFormatter(lambda value, _: f"{value:g}")
         axes.yaxis.set(major_formatter=plain, minor_formatter=NullFormatter())
+    if names := [short(name, LONGEST) for name in panel.x_names]:
+        turn = 45 if sum(map(len, names)) > ROOM else 0
+        axes.set_xticks(range(1, len(names) + 1), names, rotation=turn)
     axes.grid(True)
     if panel.series:
         axes.legend(frameon=False, fontsize=6.5, handlelength=2.2)
 
 
 def _heatmap(axes: Axes, panel: Heatmap, colours: Colours) -> None:
-    values = np.array([_floats(row) for row in panel.values]).reshape(len(panel.rows), -1)
+    values = np.array([_floats(row) for row in panel.values]).reshape(
+        len(panel.rows), len(panel.columns)
+    )
     known = values[np.isfinite(values)]
+    low, high = panel.span
     seaborn.heatmap(
         values,
         ax=axes,
         cmap=HEAT,
-        vmin=panel.low if panel.low is not None else known.min(initial=0.0),
-        vmax=panel.high if panel.high is not None else known.max(initial=1.0),
-        annot=values.size <= 150,
+        vmin=low,
+        vmax=high,
+        annot=values.size <= WRITTEN,
         fmt=".2f" if (np.abs(known) < 10).all() else ".3g",
         annot_kws={"fontsize": 6.5},
         linewidths=0.8,
         linecolor="white",
-        xticklabels=[_short(name) for name in panel.columns],
-        yticklabels=[_short(name) for name in panel.rows],
+        xticklabels=[short(name, LONGEST) for name in panel.columns],
+        yticklabels=[short(name, LONGEST) for name in panel.rows],
         cbar_kws={"aspect": 24, "pad": 0.02},
     )
     axes.collections[0].colorbar.outline.set_visible(False)  # type: ignore[union-attr]  # heatmap makes one
     axes.set(xlabel=panel.column_label, ylabel=panel.row_label)
     axes.tick_params(length=0)
     axes.tick_params(axis="y", rotation=0)
-    if max(map(len, panel.columns), default=0) * len(panel.columns) > ROOM:
-        axes.tick_params(axis="x", rotation=90)
-    else:
-        axes.tick_params(axis="x", rotation=0)
+    crowded = max(map(len, panel.columns), default=0) * len(panel.columns) > ROOM
+    axes.tick_params(axis="x", rotation=90 if crowded else 0)
 
 
 def _surface(axes: Axes, panel: Surface, colours: Colours) -> None:
@@ -228,7 +231,7 @@ def _forest(axes: Axes, panel: Forest, colours: Colours) -> None:
         if effect.value is not None:
             axes.plot([effect.value], [place], color=ink, marker="D", markersize=4)
     names = [
-        f"{_short(entry.name, ROW)}\n{entry.verdict}" if entry.verdict else _short(entry.name, ROW)
+        f"{short(entry.name, ROW)}\n{entry.verdict}" if entry.verdict else short(entry.name, ROW)
         for entry in panel.effects
     ]
     axes.set_yticks(range(len(names)), names)
@@ -242,10 +245,6 @@ def _floats(values: tuple[float | None, ...]) -> Any:
     return np.array([np.nan if value is None else value for value in values], dtype=np.float64)
 
 
-def _short(name: str, longest: int = LONGEST) -> str:
-    return name if len(name) <= longest else f"{name[: longest - 1]}…"
-
-
 def _labelled(name: str) -> str:
     """Matplotlib hides legend entries that begin with an underscore."""
-    return f"\u200b{_short(name)}" if name.startswith("_") else _short(name)
+    return f"\u200b{short(name, LONGEST)}" if name.startswith("_") else short(name, LONGEST)

@@ -1,4 +1,7 @@
-"""What can be read by other programs?  Each named table of the report as ``tables/NAME.csv``."""
+"""What can be read by other programs?  Each named table of the report as ``tables/NAME.csv``.
+
+Where pyarrow is installed, also as ``tables/NAME.parquet``.
+"""
 
 import csv
 import io
@@ -8,25 +11,41 @@ from pathlib import Path
 from kdprobe.files import write_whole
 from kdprobe.panels import Cell, Table
 from kdprobe.report.document import chapters
+from kdprobe.report.naming import apart
+from kdprobe.report.parquet import available, parquet_bytes
 from kdprobe.results import Results
 
 FORMULA = ("=", "+", "-", "@", "\t", "\r")  # a spreadsheet would run what begins so
 
 
-def write_tables(results: Results, folder: Path) -> tuple[Path, ...]:
+def write_tables(
+    results: Results, folder: Path, *, parquet: bool | None = None
+) -> tuple[Path, ...]:
     """Write every named table below ``folder/tables``; equal names get a number.
 
+    Args:
+        results: whose tables.
+        folder: the folder of the report.
+        parquet: whether to write Parquet beside CSV; by default where pyarrow is installed, which
+            is what the extra kdprobe[parquet] is for.
+
+    Returns:
+        The files that were written.
+
     Raises:
+        UsageError: `parquet` is True and pyarrow is not installed.
         OutputError: a file cannot be written.
     """
-    taken: set[str] = set()
+    also = available() if parquet is None else parquet
+    panels = [panel for chapter in chapters(results) for panel in chapter.panels]
+    tables = [panel for panel in panels if isinstance(panel, Table) and panel.name]
+    names = apart([_plain(table.name) for table in tables], "-", files=True)
     written = []
-    for chapter in chapters(results):
-        for panel in chapter.panels:
-            if isinstance(panel, Table) and panel.name:
-                name = _free(_plain(panel.name), taken)
-                file = folder / "tables" / f"{name}.csv"
-                written.append(write_whole(file, csv_text(panel).encode("utf-8")))
+    for name, table in zip(names, tables, strict=True):
+        place = folder / "tables"
+        written.append(write_whole(place / f"{name}.csv", csv_text(table).encode("utf-8")))
+        if also:
+            written.append(write_whole(place / f"{name}.parquet", parquet_bytes(table)))
     return tuple(written)
 
 
@@ -47,12 +66,3 @@ def _guarded(cell: Cell) -> Cell:
 
 def _plain(name: str) -> str:
     return re.sub(r"[^\w-]+", "-", name).strip("-") or "table"
-
-
-def _free(name: str, taken: set[str]) -> str:
-    number, free = 1, name
-    while free.lower() in taken:
-        number += 1
-        free = f"{name}-{number}"
-    taken.add(free.lower())
-    return free

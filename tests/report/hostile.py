@@ -1,6 +1,7 @@
 """The specimen with names that try to get out of the text they stand in."""
 
 import json
+from collections.abc import Mapping
 from typing import Any
 
 from specimen import specimen
@@ -17,16 +18,24 @@ NAMES = {
 }
 
 
+LONG = {name: f"{name} {name}-" + 9_980 * "x" for name in NAMES}
+
+
 def hostile() -> Results:
     """The specimen, renamed."""
-    return Results.model_validate(_renamed(json.loads(specimen().to_json())))
+    return renamed(NAMES)
 
 
-def _renamed(value: Any) -> Any:
+def renamed(names: Mapping[str, str]) -> Results:
+    """The specimen under other names."""
+    return Results.model_validate(_renamed(json.loads(specimen().to_json()), names))
+
+
+def _renamed(value: Any, names: Mapping[str, str]) -> Any:
     if isinstance(value, str):
-        return NAMES.get(value, value)
+        return names.get(value, value)
     if isinstance(value, list):
-        return [_renamed(item) for item in value]
+        return [_renamed(item, names) for item in value]
     if isinstance(value, dict):
-        return {NAMES.get(key, key): _renamed(item) for key, item in value.items()}
+        return {names.get(key, key): _renamed(item, names) for key, item in value.items()}
     return value

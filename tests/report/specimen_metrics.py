@@ -3,7 +3,7 @@
 import math
 
 import numpy as np
-from specimen_gallery import gallery
+from specimen_gallery import viewer
 from specimen_label import ARMS, EPOCHS, LAYERS, labelled
 from specimen_maps import landscape, similarity
 from specimen_overlays import attributions
@@ -111,12 +111,11 @@ def _concepts() -> MetricReport:
             (("Concepts on the object", "N_fg"), ("Concepts off the object", "N_bg"))
         )
     ]
-    galleries = [gallery(layer, place) for place, layer in enumerate(LAYERS)]
     return labelled(
         "concepts",
         "Visual concepts",
         "Which parts of an image does a layer keep, and do they lie on the object?",
-        [*galleries, *counts],
+        [viewer(), *counts],
         definition="a cell is a visual concept when Hbar - H_c > b;  "
         "lambda = mean N_fg / (N_fg + N_bg)",
         source="Cheng et al. 2020, arXiv:2003.03622, section 3",
@@ -155,6 +154,7 @@ def _simultaneity() -> MetricReport:
         ),
         Lines(
             title="Weight distance walked, logits",
+            how_to_read="A line that is flat early: the network was soon near its end.",
             x_label="epoch",
             y_label="path length / initial norm",
             series=_growth(91),
@@ -179,6 +179,7 @@ def _stability() -> MetricReport:
         [
             Lines(
                 title=f"rho up to each checkpoint, {layer}",
+                how_to_read="1: no concept that was ever tried is lost; the band spans the seeds.",
                 x_label="epoch",
                 y_label="rho",
                 series=_growth(50 + place),

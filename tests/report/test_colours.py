@@ -1,17 +1,16 @@
 """Colours by role: the same names on page and paper, and tones that stay apart."""
 
 import re
-from importlib.resources import files
 from itertools import combinations
 
 import numpy as np
 import pytest
 from specimen_controls import RANDOM, SMOOTH, controlled
 
-from kdprobe.report.colours import PRINT, ROLES, Colours, first_dash
+from kdprobe.report.colours import OUTCOME_PRINT, PRINT, ROLES, Colours, first_dash
+from kdprobe.report.themes import DARK, LIGHT, css
 
-CSS = files("kdprobe.report").joinpath("templates", "page.css").read_text("utf-8")
-THEMES = [dict(re.findall(r"--([a-z]+-\d): (#\w{6});", part)) for part in CSS.split("--paper:")[1:]]
+APART = 13.0  # CIE76; about 2.3 is the least that can be seen side by side
 TO_XYZ = np.array(
     [[0.4124564, 0.3575761, 0.1804375], [0.2126729, 0.7151522, 0.072175]]
     + [[0.0193339, 0.119192, 0.9503041]]
@@ -50,23 +49,66 @@ def distance(one: str, two: str) -> float:
     )
 
 
-@pytest.mark.parametrize("tones", [PRINT, *THEMES])
-def test_controls_are_told_from_all_others_and_each_other_by_everyone(tones):
-    roles = {name: tone for name, tone in tones.items() if name.split("-")[0] in ROLES}
-    controls = {name for name in roles if name.startswith("control")}
-    assert len(controls) == 3
-    for one, two in combinations(roles, 2):
-        if controls & {one, two}:
-            assert distance(roles[one], roles[two]) > 15, f"{one} and {two}"
+def light(tone: str) -> float:
+    """Relative luminance, as WCAG 2.2 defines it, from the standard's own formula."""
+    parts = [int(tone[place : place + 2], 16) / 255 for place in (1, 3, 5)]
+    red, green, blue = (p / 12.92 if p <= 0.04045 else ((p + 0.055) / 1.055) ** 2.4 for p in parts)
+    return 0.2126 * red + 0.7152 * green + 0.0722 * blue
+
+
+def contrast(one: str, two: str) -> float:
+    """From 1, the same, to 21, black on white."""
+    low, high = sorted((light(one), light(two)))
+    return (high + 0.05) / (low + 0.05)
+
+
+@pytest.mark.parametrize("theme", [LIGHT, DARK], ids=["light", "dark"])
+def test_everyone_tells_every_network_from_every_other(theme):
+    for one, two in combinations(PRINT, 2):
+        assert distance(theme[one], theme[two]) > APART, f"{one} and {two}"
+
+
+def test_the_simulation_is_that_of_the_paper():
+    for sight in SIGHTS.values():
+        assert np.allclose(sight.sum(1), 1, atol=2e-6), "grey stays grey"
+    assert distance("#ff0000", "#ff0000") == 0
+    assert float(np.linalg.norm(lab("#ffffff", SIGHTS["any"]) - [100, 0, 0])) < 0.02
+    red, green = "#b4783c", "#829628"  # told apart by their redness alone
+    seen = {
+        name: float(np.linalg.norm(lab(red, sight) - lab(green, sight)))
+        for name, sight in SIGHTS.items()
+    }
+    assert seen["any"] > 2 * seen["no green"]
+
+
+@pytest.mark.parametrize("theme", [LIGHT, DARK], ids=["light", "dark"])
+def test_text_and_lines_stand_out(theme):
+    """WCAG 2.2: 4.5 to 1 for text (1.4.3), 3 to 1 for what is drawn (1.4.11)."""
+    for ground in ("card", "paper", "soft"):
+        assert contrast(theme["ink"], theme[ground]) > 7
+        assert min(contrast(theme[name], theme[ground]) for name in ("muted", "link")) > 4.5
+    for name in PRINT:
+        assert contrast(theme[name], theme["card"]) >= 3, name
+    for outcome in OUTCOME_PRINT:
+        name = outcome.replace(" ", "-")
+        assert contrast(theme[name], theme[f"{name}-soft"]) > 4.5, name
 
 
 def test_page_and_paper_know_the_same_names():
-    assert len(THEMES) == 3
-    assert {name: tone for name, tone in THEMES[0].items() if name in PRINT} == PRINT
-    assert all(PRINT.keys() <= theme.keys() for theme in THEMES)
-    assert THEMES[1] == THEMES[2], "dark by the system and dark by the button"
+    assert LIGHT.keys() == DARK.keys()
+    assert {name: LIGHT[name] for name in PRINT} == PRINT
+    for name in LIGHT:
+        assert css().count(f"--{name}: ") == 3
     for name in PRINT:
-        assert CSS.count(f"--{name}-band: ") == 3
+        assert css().count(f"--{name}-band: ") == 3
+
+
+def test_the_night_is_no_night_on_paper_and_yields_to_the_switch():
+    day, night = css().split("@media screen {", 1)
+    assert DARK["paper"] in night
+    assert DARK["paper"] not in day
+    assert re.search(r'prefers-color-scheme: dark\) \{ :root:not\(\[data-theme="light"\]\)', night)
+    assert css().count("{") == css().count("}")
 
 
 def test_an_arm_keeps_its_tone():

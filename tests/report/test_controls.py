@@ -59,7 +59,7 @@ def test_controls_have_colours_of_their_own_on_the_page(text):
     for name in ("--control-0", "--control-1"):
         assert f"background:var({name})" in text
         assert f"var({name}-band)" in text
-    assert '"dash":"dash"' in text.split("With controls", 1)[1], "told apart without colours too"
+    assert '"dash":1' in text.split("With controls", 1)[1], "told apart without colours too"
 
 
 def test_the_pdf_says_it_too():

@@ -8,10 +8,12 @@ import pytest
 from hostile import NAMES, hostile
 from specimen import specimen
 
-from kdprobe.panels import Gallery, Overlays, Table, Text
+from kdprobe.panels import Overlays, Table, Text, Viewer
 from kdprobe.report.document import chapters
-from kdprobe.report.html import page, script_json
+from kdprobe.report.html import SCRIPTS, page
 from kdprobe.report.overlays import layers
+from kdprobe.report.templating import script_json
+from kdprobe.report.viewer import contact
 from kdprobe.results import Results, StudySummary
 
 LARGEST = 3.5e6  # bytes
@@ -65,28 +67,24 @@ def test_page_loads_nothing(text, reader):
     assert "default-src 'none'" in reader.policy
 
 
-def test_page_runs_two_named_scripts_only(reader):
-    assert reader.policy.count("'sha256-") == 2
+def test_page_runs_named_scripts_only(reader):
+    assert reader.policy.count("'sha256-") == len(SCRIPTS) + 1  # and plotly
     assert "unsafe-inline" not in reader.policy.split("style-src")[0]
     code = [facts for facts in reader.scripts if not (facts.get("type") or "").startswith("appl")]
-    assert code == [{}]
+    assert code == [{}] * len(SCRIPTS)
     assert reader.handlers == []
 
 
 def test_every_chapter_and_panel_stands_on_the_page(text, reader):
     panels = [panel for chapter in chapters(specimen()) for panel in chapter.panels]
     assert {chapter.key for chapter in chapters(specimen())} <= set(reader.ids)
-    drawn = [panel for panel in panels if not isinstance(panel, Text | Table | Gallery | Overlays)]
-    assert text.count('class="plot"') == text.count('data-plot="plot') == len(drawn) == 25
-    pictures = sum(
-        1 + len(picture.maps)
-        for panel in panels
-        if isinstance(panel, Gallery)
-        for picture in panel.pictures
-    )
+    drawn = [panel for panel in panels if not isinstance(panel, Text | Table | Viewer | Overlays)]
+    assert text.count('class="plot"') == text.count('data-plot="plot') == len(drawn) == 31
+    viewers = [panel for panel in panels if isinstance(panel, Viewer)]
+    pictures = sum(len(row) for panel in viewers for _, row in contact(panel))
     overlays = [panel for panel in panels if isinstance(panel, Overlays)]
     pictures += sum(len(tiles) for panel in overlays for _, tiles in layers(panel))
-    assert reader.tags.count("img") == pictures == 106
+    assert reader.tags.count("img") == pictures == 31
 
 
 def test_a_direction_is_told_only_of_metrics_that_have_one(text):

@@ -1,18 +1,37 @@
 """The PDF is the same at every rendering, reads back, and no name is ever run."""
 
 import io
+import logging
 import re
+import signal
+import sys
+from collections import Counter
+from collections.abc import Iterator
+from typing import Any
 
 import pytest
 from hostile import NAMES, hostile
+from plain import metric_report
 from pypdf import PdfReader
+from pypdf.generic import DictionaryObject
 from specimen import specimen
 
-from kdprobe.panels import Gallery, Overlays, Table, Text
-from kdprobe.report.colours import Colours
-from kdprobe.report.document import chapters
-from kdprobe.report.pdf import pdf
-from kdprobe.report.still import drawing
+from kdprobe.errors import OutputError
+from kdprobe.panels import (
+    Forest,
+    Heatmap,
+    Lines,
+    Overlays,
+    Panel,
+    Surface,
+    Table,
+    Text,
+    Viewer,
+)
+from kdprobe.report import typesetting, write_report
+from kdprobe.report.document import chapters, describe
+from kdprobe.report.pdf import FIRST_ROWS, MOST_ROWS, pdf
+from kdprobe.report.typesetting import font_folder, typeset
 from kdprobe.results import Results, StudySummary
 
 
@@ -27,29 +46,85 @@ def content() -> bytes:
     return pdf(specimen())
 
 
+@pytest.fixture(scope="module")
+def text(content) -> str:
+    return words(content)
+
+
+@pytest.fixture(scope="module")
+def root(content) -> DictionaryObject:
+    return PdfReader(io.BytesIO(content)).root_object
+
+
+def tagged(node: Any) -> Iterator[DictionaryObject]:
+    """Every element of the structure below `node`, in reading order."""
+    node = node.get_object()
+    if isinstance(node, list):
+        for kid in node:
+            yield from tagged(kid)
+    elif isinstance(node, DictionaryObject):
+        if "/S" in node:
+            yield node
+        if "/K" in node:
+            yield from tagged(node["/K"])
+
+
+@pytest.fixture(scope="module")
+def tags(root) -> list[DictionaryObject]:
+    return list(tagged(root["/StructTreeRoot"]))
+
+
 def test_two_renderings_are_equal(content):
     assert pdf(specimen()) == content
 
 
-def test_every_chapter_and_figure_is_there(content):
-    text = words(content)
-    panels = [panel for chapter in chapters(specimen()) for panel in chapter.panels]
-    drawn = [panel for panel in panels if not isinstance(panel, Text | Table | Gallery | Overlays)]
+def test_it_says_what_it_is(content, root):
+    reader = PdfReader(io.BytesIO(content))
+    assert root["/Lang"] == "en"
+    assert root["/MarkInfo"]["/Marked"]
+    assert root["/ViewerPreferences"]["/DisplayDocTitle"]
+    assert reader.metadata.title == f"kdprobe report: {specimen().study.name}"
+    assert b"<pdfuaid:part>1</pdfuaid:part>" in root["/Metadata"].get_data()
+    numbers = [page.extract_text().rsplit("\n", 1)[-1] for page in reader.pages]
+    assert numbers[1].endswith(f"2 / {len(numbers)}")
+
+
+def test_the_outline_names_every_chapter(content):
+    found = [entry.title for entry in PdfReader(io.BytesIO(content)).outline if "/Title" in entry]
+    assert found == ["Contents", *(chapter.title for chapter in chapters(specimen())[1:])]
+
+
+def test_every_picture_has_words_and_every_table_a_head(tags):
+    kinds = Counter(tag["/S"] for tag in tags)
+    figures = [panel for panel in panels() if isinstance(panel, Lines | Heatmap | Surface | Forest)]
+    told = [str(tag["/Alt"]) for tag in tags if tag["/S"] == "/Figure"]
+    assert all(told)
+    assert {describe(panel) for panel in figures} <= {one.replace("\u200b", "") for one in told}
+    assert kinds["/Caption"] >= len(figures)
+    assert kinds["/THead"] == kinds["/Table"] > 0
+    assert kinds["/Title"] == kinds["/TOC"] == 1
+
+
+def panels() -> list[Panel]:
+    return [panel for chapter in chapters(specimen()) for panel in chapter.panels]
+
+
+def test_every_chapter_and_figure_is_there(text):
+    drawn = [panel for panel in panels() if not isinstance(panel, Text | Table | Viewer | Overlays)]
     for chapter in chapters(specimen())[1:]:
         assert chapter.title.replace(" ", "") in text
     for number, panel in enumerate(drawn, start=1):
         assert f"Figure{number}:{panel.title}".replace(" ", "") in text
 
 
-def test_a_direction_is_told_only_of_metrics_that_have_one(content):
+def test_a_direction_is_told_only_of_metrics_that_have_one(text):
     told = [chapter.better for chapter in chapters(specimen()) if chapter.better]
     assert len(told) >= 2
-    assert words(content).count("isbetter.") == len(told)
+    assert text.count("isbetter.") == len(told)
 
 
-def test_headline_numbers_stand_in_the_pdf(content):
-    text = words(content)
-    for number in ("92.3%", "86.2%", "+4.5points", "8supported", "+4.0[+2.0,+6.0]"):
+def test_headline_numbers_stand_in_the_pdf(text):
+    for number in ("92.3%", "86.2%", "+4.5[+1.5,+7.5]points", "8supported", "+4.0[+2.0,+6.0]"):
         assert number in text
 
 
@@ -65,13 +140,85 @@ def test_pdf_of_almost_nothing():
     assert "Thestudyholdsnostudent" in words(pdf(empty))
 
 
-def test_stills_are_the_same_each_time_and_text_is_no_figure():
-    colours = Colours(specimen())
-    for chapter in chapters(specimen()):
-        for panel in chapter.panels:
-            first = drawing(panel, colours)
-            if isinstance(panel, Text | Table | Gallery | Overlays):
-                assert first is None
-            else:
-                assert first == drawing(panel, colours)
-                break
+def with_table(rows: int, name: str) -> Results:
+    """Of one metric that shows one table."""
+    table = Table(title="Rows", columns=("row",), rows=tuple((f"r{i}.",) for i in range(rows)))
+    metric = metric_report("m", panels=(table.model_copy(update={"name": name}),))
+    study = StudySummary(name="", dataset="none", classes=(), runs=())
+    return Results(kdprobe_version="0", study=study, metrics=(metric,))
+
+
+@pytest.mark.parametrize(
+    ("rows", "name", "shown", "told"),
+    [
+        (MOST_ROWS, "m", MOST_ROWS, ""),
+        (2000, "m", FIRST_ROWS, "Thefirst12of2000rows;tables/m.csvholdsallofthem."),
+        (17, "", FIRST_ROWS, "Thefirst12of17rows;results.jsonholdsallofthem."),
+    ],
+)
+def test_long_tables_are_shortened_and_say_so(rows, name, shown, told):
+    text = words(pdf(with_table(rows, name)))
+    assert len(re.findall(r"r\d+\.", text)) == shown
+    assert told in text
+    assert ("Thefirst" in text) == bool(told)
+
+
+@pytest.fixture
+def broken(tmp_path, monkeypatch):
+    """A folder whose page setter is the script that is given."""
+
+    def setter(script: str) -> None:
+        (tmp_path / "typesetter.py").write_text(script)
+        monkeypatch.setattr(typesetting, "__file__", str(tmp_path / "typesetting.py"))
+
+    return setter
+
+
+def test_what_misses_the_standard_is_set_all_the_same(tmp_path, caplog):
+    (tmp_path / "report.typ").write_text("= No title")
+    with caplog.at_level(logging.INFO, "kdprobe"):
+        made = PdfReader(io.BytesIO(typeset(tmp_path))).root_object
+    assert "does not meet PDF/UA-1: PDF/UA-1 error: missing document title" in caplog.text
+    assert "/StructTreeRoot" in made
+    assert b"pdfuaid" not in made["/Metadata"].get_data()
+
+
+def test_a_fault_of_typst_is_told_in_its_words(tmp_path):
+    (tmp_path / "report.typ").write_text('#panic("no ink")')
+    with pytest.raises(OutputError, match=r"could not be set: .*no ink.*--no-pdf"):
+        typeset(tmp_path)
+
+
+def test_a_crash_of_typst_takes_nothing_along(tmp_path, broken):
+    broken("import os, signal\nos.kill(os.getpid(), signal.SIGKILL)")
+    with pytest.raises(OutputError, match=f"stopped by signal {int(signal.SIGKILL)}"):
+        write_report(with_table(1, ""), tmp_path / "out")
+    assert [file.name for file in (tmp_path / "out").iterdir()] == ["report.html"]
+
+
+def test_a_silent_end_is_told_by_its_code(tmp_path, broken):
+    broken("raise SystemExit(7)")
+    with pytest.raises(OutputError, match="exit 7"):
+        typeset(tmp_path)
+
+
+def test_typst_has_not_for_ever(tmp_path, broken, monkeypatch):
+    broken("import time\ntime.sleep(60)")
+    monkeypatch.setattr(typesetting, "PATIENCE", 0.2)
+    deep = tmp_path / ("deep" * 60)  # a long path must not push the reason out of the message
+    deep.mkdir()
+    with pytest.raises(OutputError, match=r"timed out after 0\.2 seconds.*--no-pdf"):
+        typeset(deep)
+
+
+def test_without_a_python_to_run_it_is_an_error_too(tmp_path, monkeypatch):
+    monkeypatch.setattr(sys, "executable", str(tmp_path / "none"))
+    with pytest.raises(OutputError, match="No such file"):
+        typeset(tmp_path)
+
+
+def test_the_fonts_are_matplotlib_s(monkeypatch):
+    assert (font_folder() / "DejaVuSans.ttf").exists()
+    monkeypatch.setattr(typesetting, "find_spec", lambda name: None)
+    with pytest.raises(OutputError, match="found no matplotlib"):
+        font_folder()

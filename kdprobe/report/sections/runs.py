@@ -1,7 +1,7 @@
 """Which networks were looked at, and how accurate are they?"""
 
 from kdprobe.panels import Panel, Table
-from kdprobe.report.headline import accuracies
+from kdprobe.report.accuracies import Accuracy, accuracies
 from kdprobe.report.sections.contract import section
 from kdprobe.results import Results, RunSummary
 
@@ -17,7 +17,7 @@ def runs(results: Results) -> list[Panel]:
     return [Table(title="Networks", how_to_read=how, columns=COLUMNS, rows=rows, name="runs")]
 
 
-def _row(run: RunSummary, accuracy: float | None) -> tuple[str | int | float | None, ...]:
+def _row(run: RunSummary, accuracy: Accuracy | None) -> tuple[str | int | float | None, ...]:
     epochs = ", ".join(map(str, run.epochs))
     facts = (run.id, run.role, run.arm, run.seed, run.model, run.parameters)
-    return (*facts, epochs, accuracy, run.digest[:12])
+    return (*facts, epochs, accuracy.share if accuracy else None, run.digest[:12])
