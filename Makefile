@@ -3,6 +3,7 @@
 TORCH ?= torch==2.13.0
 PYTHON ?= python3
 BIN := .venv/bin
+SPREAD := --numprocesses auto --maxprocesses 4 --dist loadfile # a worker takes about 1.5 GB
 
 .PHONY: help demo test check slow bench clean
 
@@ -27,10 +28,10 @@ demo: .venv/installed ## Analyse the bundled demo study; prints where the report
 	$(BIN)/kdprobe analyze checkpoints/demo --images 64
 
 test: .venv/developed ## Run the tests
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest $(SPREAD)
 
 slow: .venv/developed ## Run the tests that take minutes
-	$(BIN)/python -m pytest -m slow
+	$(BIN)/python -m pytest $(SPREAD) -m slow
 
 bench: .venv/benched ## Print measured ratios, beside those of other libraries
 	$(BIN)/python -m pytest -m bench -s tests/bench

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from kdprobe.api import analyze
     from kdprobe.auditing import audit
     from kdprobe.claims.contract import judge as verify
+    from kdprobe.comparing.comparison import compare
     from kdprobe.explaining import explain
     from kdprobe.report import write_report
     from kdprobe.results import read_results
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 _PLACES = {
     "analyze": ("kdprobe.api", "analyze"),
     "audit": ("kdprobe.auditing", "audit"),
+    "compare": ("kdprobe.comparing.comparison", "compare"),
     "explain": ("kdprobe.explaining", "explain"),
     "verify": ("kdprobe.claims.contract", "judge"),
     "write_report": ("kdprobe.report", "write_report"),
@@ -35,6 +37,7 @@ _PLACES = {
 __all__ = [
     "analyze",
     "audit",
+    "compare",
     "explain",
     "load_study",
     "read_results",

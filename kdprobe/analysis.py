@@ -108,10 +108,21 @@ def perform(planned: Plan, store: Store, done: Callable[[Task], None]) -> None:
     EXECUTORS[planned.request.executor](planned.missing(store), done)
 
 
-def concluded(planned: Plan, store: Store, provenance: Mapping[str, str]) -> Results:
-    """Reckon and judge from a store that has everything; what is drawn is what is written."""
+def concluded(
+    planned: Plan,
+    store: Store,
+    provenance: Mapping[str, str],
+    begun: Callable[[Question], None],
+) -> Results:
+    """Reckon and judge from a store that has everything; what is drawn is what is written.
+
+    `begun` is called before every question that is answered.
+    """
     seen = Sightings(planned.tasks, store)
-    answers = [answer_to(question, seen) for question in planned.questions]
+    answers = []
+    for question in planned.questions:
+        begun(question)
+        answers.append(answer_to(question, seen))
     must_have_results(answers)
     reports = [_report(answer) for answer in answers]
     found = Results(

@@ -1,5 +1,6 @@
 """The main job as one call: a study folder in, results and report out."""
 
+import itertools
 import json
 import logging
 import shlex
@@ -11,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from kdprobe.analysis import Plan, concluded, perform, plan
+from kdprobe.answering import Question
 from kdprobe.executors.contract import Task
 from kdprobe.files import told, write_whole
 from kdprobe.passes import metered
@@ -68,7 +70,7 @@ def analyze(
         settings: ``{metric: {setting: value}}``; ``discarding`` for all concept metrics.
         allow_code: modules named by the study's manifest whose code may be run.
         report: whether to write the pages too.
-        progress: called before and after every look.
+        progress: called before and after every look, and before every metric is reckoned.
 
     Raises:
         UsageError, InputError, OutputError: see `kdprobe.errors`.
@@ -108,7 +110,8 @@ def _carry_out(
     start = time.monotonic()
     with metered() as passes:
         _see(planned, store, progress)
-    results = concluded(planned, store, provenance_of(planned, command_of(planned)))
+    provenance = provenance_of(planned, command_of(planned))
+    results = concluded(planned, store, provenance, _counted(planned, progress))
     write_whole(folder / "results.json", results.to_json().encode())
     write_tables(results, folder)
     if report:
@@ -140,6 +143,17 @@ def _see(planned: Plan, store: Store, progress: Progress) -> None:
         progress(Step(task.sight.title, done, total))
 
     perform(planned, store, count)
+
+
+def _counted(planned: Plan, progress: Progress) -> Callable[[Question], None]:
+    """Tells which metric is being reckoned, and how many are done."""
+    done = itertools.count()
+
+    def begun(question: Question) -> None:
+        what = f"reckoning {question.metric.title}"
+        progress(Step(what, next(done), len(planned.questions)))
+
+    return begun
 
 
 def command_of(planned: Plan) -> str:

@@ -29,8 +29,8 @@ from kdprobe.probes.lens import Lens
 from kdprobe.study import Run, Study, load_study
 from kdprobe.taps import find_taps
 from kdprobe.train.asked import Audit, Fit, Form
+from kdprobe.train.crowd import look
 from kdprobe.train.decomposition import Blend, blended
-from kdprobe.train.learner import look
 from kdprobe.train.losses.contract import Outputs
 from kdprobe.train.pushing import Draw, expressed, layers_of, push
 
@@ -143,8 +143,9 @@ def _seen(study: Study, run: Run, lens: Lens, loss: nn.Module, batch: int) -> li
     teacher = study.teacher
     if teacher is None and getattr(loss, "needs_teacher", True):
         raise InputError(f"the loss needs a teacher; study {study.name!r} has none: give another")
-    ours = _answers(study, run, lens, loss)
-    theirs = ours if teacher is None else _answers(study, teacher, lens, loss)
+    ours = _answers(study, run, lens, layers_of(loss))
+    watched = layers_of(loss, "teacher_layers")
+    theirs = ours if teacher is None else _answers(study, teacher, lens, watched)
     if ours.logits.shape != theirs.logits.shape:
         raise InputError(
             f"student {run.id!r} has {ours.logits.shape[1]} classes and its teacher "
@@ -155,20 +156,20 @@ def _seen(study: Study, run: Run, lens: Lens, loss: nn.Module, batch: int) -> li
     return [Draw(_rows(ours, some), _rows(theirs, some), images.labels[some]) for some in parts]
 
 
-def _answers(study: Study, run: Run, lens: Lens, loss: nn.Module) -> Outputs:
-    """Logits and the layers that `loss` reads, of every image, on the CPU."""
+def _answers(study: Study, run: Run, lens: Lens, layers: Sequence[str]) -> Outputs:
+    """Logits and `layers` of every image, on the CPU."""
     subject, images = study.final(run), lens.images
     lens.must_have_classes(subject, images)
     network = lens.network(subject)
-    taps = find_taps(network.body, layers_of(loss))
+    taps = find_taps(network.body, layers)
 
     def part(rows: slice) -> Outputs:
         return look(network, taps, images.pixels[rows].to(lens.device))
 
     with torch.no_grad():
         parts = in_batches(part, len(images), lens.rows(network, images))
-    layers = {name: torch.cat([part.features[name] for part in parts]).cpu() for name in taps}
-    return Outputs(torch.cat([part.logits for part in parts]).cpu(), layers)
+    features = {name: torch.cat([part.features[name] for part in parts]).cpu() for name in taps}
+    return Outputs(torch.cat([part.logits for part in parts]).cpu(), features)
 
 
 def _rows(outputs: Outputs, rows: torch.Tensor) -> Outputs:

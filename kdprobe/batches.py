@@ -20,9 +20,15 @@ GPU_SHARE, GPU_ROWS = 0.3, 4096
 def rows_that_fit(network: nn.Module, image: Tensor) -> int:
     """How many images of the shape of `image` (1, 3, h, w) one batch may hold, with gradients.
 
-    Counts the bytes that every module puts out for one image; reads the size of the memory, not
-    what is free just now, so that the same machine always answers the same.
+    Reads the size of the memory, not what is free just now, so that the same machine always
+    answers the same.
     """
+    most = GPU_ROWS if image.device.type == "cuda" else CPU_ROWS
+    return max(1, min(most, budget(image.device) // max(bytes_put_out(network, image), 1)))
+
+
+def bytes_put_out(network: nn.Module, image: Tensor) -> int:
+    """What all innermost modules put out for one image of the shape of `image` (1, 3, h, w)."""
     used = 0
 
     def count(module: nn.Module, inputs: object, output: object) -> None:
@@ -38,8 +44,7 @@ def rows_that_fit(network: nn.Module, image: Tensor) -> int:
     finally:
         for handle in handles:
             handle.remove()
-    most = GPU_ROWS if image.device.type == "cuda" else CPU_ROWS
-    return max(1, min(most, budget(image.device) // max(used, 1)))
+    return used
 
 
 def budget(device: torch.device) -> int:

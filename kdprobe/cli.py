@@ -13,6 +13,11 @@ import click
 from kdprobe.errors import GATE_FAILED, PARTIAL, UsageError
 
 quiet = click.option("-q", "--quiet", is_flag=True, help="No progress; only results and errors.")
+log_to = click.option(
+    "--log-to",
+    type=click.Choice(["mlflow", "wandb", "tensorboard"]),
+    help="Also log numbers and files there, offline (extra).",
+)
 as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
 
 
@@ -42,6 +47,7 @@ def cli() -> None:
 @click.option("--set", "changes", multiple=True, metavar="METRIC.SETTING=VALUE")
 @click.option("--allow-code", multiple=True, metavar="MODULE", help="Let the manifest run it.")
 @click.option("--dry-run", is_flag=True, help="Print the plan and what is already done; stop.")
+@log_to
 @quiet
 @as_json
 def analyze(
@@ -82,17 +88,39 @@ def analyze(
 @click.option("--out", type=click.Path(path_type=Path), help="Default: checkpoints/<name>.")
 @click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Change the recipe.")
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:N.")
+@click.option("--dry-run", is_flag=True, help="Print runs, steps, time and disk; train nothing.")
+@click.option("--tensorboard", is_flag=True, help="Write the numbers for TensorBoard too (extra).")
 @quiet
+@as_json
 def train(
-    recipe: str, out: Path | None, overrides: tuple[str, ...], device: str, quiet: bool
+    recipe: str,
+    out: Path | None,
+    overrides: tuple[str, ...],
+    device: str,
+    dry_run: bool,
+    tensorboard: bool,
+    quiet: bool,
+    as_json: bool,
 ) -> None:
     """Train the study of RECIPE: a packaged recipe's name, or a TOML file.
 
-    Stopped at any moment and started again, it ends with the same weights.
+    Stopped at any moment and started again, it ends with the same weights. Under torchrun, all
+    processes train as one.
     """
-    from kdprobe.commands.train import train as run
+    from kdprobe.commands import train as run
 
-    run(recipe, out, overrides=overrides, device=device, quiet=quiet)
+    if dry_run:
+        run.dry_run(recipe, out, overrides=overrides, device=device, as_json=as_json)
+    else:
+        run.train(
+            recipe,
+            out,
+            overrides=overrides,
+            device=device,
+            tensorboard=tensorboard,
+            quiet=quiet,
+            as_json=as_json,
+        )
 
 
 @cli.command()
@@ -120,11 +148,46 @@ def verify(folder: Path, require: str | None, as_json: bool) -> None:
 @click.option("--out", type=click.Path(path_type=Path), help="Default: beside results.json.")
 @click.option("--html/--no-html", default=True, show_default=True)
 @click.option("--pdf/--no-pdf", default=True, show_default=True)
-def report(results: Path, out: Path | None, html: bool, pdf: bool) -> None:
+@log_to
+def report(results: Path, out: Path | None, html: bool, pdf: bool, log_to: str | None) -> None:
     """Write the report again from a results.json. No network is run."""
     from kdprobe.commands.report import report as run
 
-    run(results, out, html=html, pdf=pdf)
+    run(results, out, html=html, pdf=pdf, log_to=log_to)
+
+
+@cli.command()
+@click.argument("results", nargs=-1, required=True)
+@click.option(
+    "--baseline", help="Of the sides. Default: the first; of one study's arms, baselines."
+)
+@click.option("--by", type=click.Choice(["study", "arm", "run"]), help="What the sides are.")
+@click.option("--runs", help="Comma-separated: only these, one against another.")
+@click.option("--fail-if", "rules", multiple=True, metavar="RULE", help="Exit 1 where it holds.")
+@click.option("--confident", is_flag=True, help="A rule must hold over the whole 95% interval.")
+@click.option("--list", "list_", is_flag=True, help="Print the quantities that rules may name.")
+@click.option("--out", type=click.Path(path_type=Path), help="Default: reports/compare-<names>.")
+@click.option("--html/--no-html", default=True, show_default=True)
+@quiet
+@as_json
+def compare(
+    results: tuple[str, ...], runs: str | None, list_: bool, as_json: bool, **choices: Any
+) -> None:
+    """Set RESULTS side by side: studies, or the arms or runs of one.
+
+    RESULTS are results.json files or the folders that hold them, each with a name if wanted:
+    old=reports/a new=reports/b. A rule of --fail-if is read and judged wherever it applies:
+    'rho[layer=logits] < baseline - 0.05', 'accuracy[arm=kd] < 0.8 or trace > 2 * baseline'.
+    """
+    from kdprobe.commands import compare as run
+
+    chosen = _names("--runs", runs)
+    if list_ and choices["rules"]:
+        raise UsageError("found --list beside --fail-if; wanted one: --list judges no rule")
+    if list_:
+        run.show_quantities(results, by=choices["by"], runs=chosen, as_json=as_json)
+    elif not run.compare(results, runs=chosen, as_json=as_json, **choices):
+        sys.exit(GATE_FAILED)
 
 
 @cli.command()
@@ -208,7 +271,21 @@ def inspect(study: Path, allow_code: tuple[str, ...], as_json: bool) -> None:
 @cli.command("list")
 @click.argument(
     "what",
-    type=click.Choice(["metrics", "losses", "datasets", "models", "recipes", "claims"]),
+    type=click.Choice(
+        [
+            "metrics",
+            "losses",
+            "schedules",
+            "datasets",
+            "models",
+            "transforms",
+            "techniques",
+            "corruptions",
+            "augmentations",
+            "recipes",
+            "claims",
+        ]
+    ),
 )
 @as_json
 def list_(what: str, as_json: bool) -> None:

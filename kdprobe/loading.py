@@ -40,7 +40,12 @@ def build(entry: NetworkEntry, allowed: Collection[str] = ()) -> Network:
 
 
 def _bundled_body(entry: NetworkEntry) -> nn.Module:
-    return make_body(entry.name, num_classes=entry.num_classes, **entry.arguments)
+    return make_body(
+        entry.name,
+        num_classes=entry.num_classes,
+        transforms=entry.transforms,
+        **entry.arguments,
+    )
 
 
 def _own_body(entry: NetworkEntry, allowed: Collection[str]) -> nn.Module:

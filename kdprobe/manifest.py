@@ -35,6 +35,7 @@ class NetworkEntry(Entry):
     num_classes: int = Field(gt=0)
     classes: tuple[str, ...] = ()  # names of its outputs in order; default: as the data's
     arguments: dict[str, JsonValue] = Field(default_factory=dict)
+    transforms: tuple[str, ...] = ()  # of a bundled network, such as "strip_skips", in order
     mean: tuple[float, ...] = (0.0, 0.0, 0.0)  # of the pixels in [0, 1], as in training
     std: tuple[float, ...] = (1.0, 1.0, 1.0)
 
@@ -42,6 +43,8 @@ class NetworkEntry(Entry):
     def _one_source(self) -> "NetworkEntry":
         if bool(self.name) == bool(self.factory):
             raise ValueError("give either name (a bundled model) or factory (module:function)")
+        if self.factory and self.transforms:
+            raise ValueError("give transforms to a bundled model only; yours can change itself")
         return self
 
     @model_validator(mode="after")
@@ -60,7 +63,8 @@ class NetworkEntry(Entry):
     def label(self) -> str:
         """A short name for tables: the model with its settings."""
         knobs = ", ".join(f"{key}={value}" for key, value in self.arguments.items())
-        return (self.name or self.factory) + (f" ({knobs})" if knobs else "")
+        own = (self.name or self.factory) + (f" ({knobs})" if knobs else "")
+        return ", ".join([own, *self.transforms])
 
 
 class DataEntry(Entry):

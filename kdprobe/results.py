@@ -5,13 +5,14 @@
 
 import json
 import math
+from importlib import import_module
 from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import Field, JsonValue, ValidationError
 
 from kdprobe.errors import InputError
-from kdprobe.panels import Frozen, Panel
+from kdprobe.panels import SHOWN_BY, Frozen, Panel, Shown
 
 SCHEMA_VERSION = 1
 SIGNIFICANT_DIGITS = 6
@@ -50,7 +51,7 @@ class Problem(Frozen):
     left_out: bool = False  # something could not be analysed because of it
 
 
-class MetricReport(Frozen):
+class MetricReport(Shown):
     """One metric: its label, what was used, the numbers, and how to show them."""
 
     key: str
@@ -97,7 +98,7 @@ class AgainstControl(Frozen):
     images: int = 0
 
 
-class Verdict(Frozen):
+class Verdict(Shown):
     """One hypothesis, judged for one student arm at one layer."""
 
     claim: str  # H1, H2, H3
@@ -122,7 +123,7 @@ class Verdict(Frozen):
         return bool(self.controls) and outcomes == {"supported"}
 
 
-class Results(Frozen):
+class Results(Shown):
     """Everything that an analysis found."""
 
     schema_version: Literal[1] = 1
@@ -136,6 +137,14 @@ class Results(Frozen):
     def metric(self, key: str) -> MetricReport | None:
         """The report of the metric called `key`, or None when it was not asked for."""
         return next((entry for entry in self.metrics if entry.key == key), None)
+
+    def plot(self, metric: str = "") -> Any:
+        """The figures of a metric in the colours of the study; of all verdicts without one.
+
+        Raises:
+            UsageError: there is no such metric, or it has no figure.
+        """
+        return import_module(SHOWN_BY).plotted(self, metric)
 
     def to_json(self) -> str:
         """The text of results.json: stable order, floats to six significant digits, no NaN."""

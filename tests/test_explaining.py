@@ -94,10 +94,13 @@ def test_of_a_picture_file_no_class_and_no_object_is_told(study, tmp_path):
 @pytest.mark.parametrize(
     "chosen",
     [
-        QUICK["discarding"],
-        {"estimator": "fit", "steps": 40, "grid": 8, "level": "image"},
+        pytest.param(QUICK["discarding"], id="jacobian"),
+        pytest.param(
+            {"estimator": "fit", "steps": 40, "grid": 8, "level": "image"},
+            id="fit",
+            marks=pytest.mark.slow,
+        ),
     ],
-    ids=lambda chosen: chosen.get("estimator", "jacobian"),
 )
 @pytest.mark.parametrize("as_files", [False, True])
 def test_an_image_alone_has_the_map_that_it_has_beside_others(study, tmp_path, as_files, chosen):

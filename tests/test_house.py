@@ -12,11 +12,11 @@ import pytest
 HOUSE = Path(__file__).parents[1] / "kdprobe"
 FLOORS = (
     {"errors", "panels", "restore", "files", "pairing", "manifest"},
-    {"registry", "results", "taps", "device", "batches", "store", "passes"},
+    {"registry", "expression", "results", "taps", "device", "batches", "store", "passes"},
     {"formats", "models", "datasets"},
     {"study", "loading", "soundness"},
     {"probes", "train", "stats"},
-    {"metrics", "claims"},
+    {"metrics", "claims", "comparing"},
     {"executors"},
     {"request", "analysis", "answering", "provenance"},
     {"report"},
@@ -25,7 +25,7 @@ FLOORS = (
 WITHIN = ("study", "loading", "soundness")  # a floor with steps: each may use those before it
 DRAWING = {"matplotlib", "seaborn", "plotly"}
 DRAWERS = {"report/interactive.py", "report/still.py"}
-WITHOUT_TORCH = {"report", "panels", "metrics", "claims", "stats", "results"}
+WITHOUT_TORCH = {"report", "panels", "metrics", "claims", "comparing", "stats", "results"}
 NETWORK = {"requests", "urllib.request", "httpx", "aiohttp", "socket", "http.client"}
 NETWORK |= {"urllib3", "ftplib", "smtplib", "websockets"}
 HEAVY = {"torch", "captum", "matplotlib", "seaborn", "plotly", "sklearn", "pandas", "scipy"}

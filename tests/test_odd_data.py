@@ -3,6 +3,7 @@
 import json
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -12,6 +13,7 @@ from safetensors.torch import load_file, save_file
 import kdprobe
 from kdprobe.datasets.contract import Images
 from kdprobe.metrics.contract import METRICS
+from kdprobe.report import write_report
 from kdprobe.results import Results
 
 SIDE, CLASSES = 16, tuple("0123456789")
@@ -31,15 +33,15 @@ def images(split: str, kind: str, count: int = 12) -> Images:
 
 
 def analysed(
-    folder: Path, monkeypatch: pytest.MonkeyPatch, kind: str, runs=RUNS, *, report=False, **more
+    folder: Path, monkeypatch: pytest.MonkeyPatch, kind: str, runs=RUNS, **more
 ) -> Results:
     monkeypatch.setitem(sys.modules, "odd_data", sys.modules[__name__])
     data = {"factory": "odd_data:images", "arguments": {"kind": kind, **more}}
     study = write_study(folder / "study", runs, data=data, epochs=(0, 1, 2))
-    return measured(study, folder, report)
+    return measured(study, folder)
 
 
-def measured(study: Path, folder: Path, report: bool = False) -> Results:
+def measured(study: Path, folder: Path) -> Results:
     return kdprobe.analyze(
         study,
         out=folder / "out",
@@ -47,7 +49,7 @@ def measured(study: Path, folder: Path, report: bool = False) -> Results:
         device="cpu",
         settings=FAST,
         allow_code=("odd_data",),
-        report=report,
+        report=False,
     )
 
 
@@ -64,12 +66,19 @@ def untold(results: Results) -> list[str]:
     ]
 
 
-@pytest.mark.parametrize("kind", ["plain", "one class", "equal", "no masks"])
+def slow(value: Any) -> Any:
+    """A case that only `make slow` tries: each is a whole analysis."""
+    return pytest.param(value, marks=pytest.mark.slow)
+
+
+@pytest.mark.parametrize("kind", ["one class", *(slow(kind) for kind in ("equal", "no masks"))])
 def test_poor_data(tmp_path, monkeypatch, kind):
-    assert untold(analysed(tmp_path, monkeypatch, kind, report=True)) == []
+    results = analysed(tmp_path, monkeypatch, kind)
+    assert untold(results) == []
+    write_report(results, tmp_path, pdf=kind == "one class")
 
 
-@pytest.mark.parametrize("count", [1, 2, 3, 5])
+@pytest.mark.parametrize("count", [2, *map(slow, (1, 3, 5))])
 def test_few_images(tmp_path, monkeypatch, count):
     assert untold(analysed(tmp_path, monkeypatch, "plain", count=count)) == []
 
@@ -77,13 +86,13 @@ def test_few_images(tmp_path, monkeypatch, count):
 @pytest.mark.parametrize(
     "runs",
     [
-        RUNS[:1],
-        RUNS[1:],
+        slow(RUNS[:1]),
+        slow(RUNS[1:]),
         (RUNS[0], RUNS[2]),
-        (RUNS[0], RUNS[1]),
+        slow((RUNS[0], RUNS[1])),
         (RUNS[2],),
-        (RUNS[0], run("b", "baseline", seed=0), run("s", seed=1)),
-        (*RUNS, run("c", "control", arm="smooth", seed=0)),
+        slow((RUNS[0], run("b", "baseline", seed=0), run("s", seed=1))),
+        slow((*RUNS, run("c", "control", arm="smooth", seed=0))),
     ],
     ids=["a teacher", "no teacher", "no baseline", "no student", "alone", "no pair", "a control"],
 )
@@ -91,6 +100,7 @@ def test_incomplete_studies(tmp_path, monkeypatch, runs):
     assert untold(analysed(tmp_path, monkeypatch, "plain", runs)) == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("who", ["t", "s"])
 def test_a_network_that_answers_everything_alike(tmp_path, monkeypatch, who):
     """All its weights are zero: constant layers, and no slope anywhere."""

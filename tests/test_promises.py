@@ -4,7 +4,7 @@ import inspect
 import json
 import random
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -12,11 +12,13 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from archives import write_all
 from handmade import FAST
 from torch import nn
 
 from kdprobe.claims.contract import CLAIMS
 from kdprobe.datasets.contract import DATASETS, Images
+from kdprobe.errors import InputError
 from kdprobe.metrics.contract import METRICS, as_values, conclude
 from kdprobe.metrics.scope import Discarding, Scope
 from kdprobe.models.contract import Network
@@ -24,7 +26,7 @@ from kdprobe.probes.contract import PROBES, Sight, look_at, sight
 from kdprobe.probes.lens import Lens
 from kdprobe.results import MetricReport
 from kdprobe.study import Checkpoint, Study, load_study
-from kdprobe.train.losses.contract import LOSSES, Outputs
+from kdprobe.train.losses.contract import LOSSES, Batch, Outputs
 
 LAYERS = ("stage3", "pooled", "logits")
 TAPS = ("stage1", "stage2", "stage3", "pooled", "logits")
@@ -212,21 +214,30 @@ def test_sights_do_not_depend_on_what_was_seen_before(study, seen):
         assert all(np.array_equal(again[name], values) for name, values in seen[wanted].items())
 
 
-def make(key: str, split: str, **more: Any) -> Images:
+@pytest.fixture(scope="module")
+def files(tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, Path]:
+    """Small files of every data set that is made from files."""
+    return write_all(tmp_path_factory.mktemp("files"))
+
+
+def make(key: str, split: str, files: Mapping[str, Path], **more: Any) -> Images:
     known = inspect.signature(DATASETS[key].make).parameters
     counts = {name: count for name, count in COUNTS.items() if name in known}
-    return DATASETS[key].make(split, **counts, **more)
+    place = {"folder": str(files[key])} if DATASETS[key].needs_files else {}
+    return DATASETS[key].make(split, **counts, **place, **more)
 
 
 @pytest.mark.parametrize("split", ["train", "test"])
 @pytest.mark.parametrize("key", list(DATASETS))
-def test_a_data_set_is_valid_and_drawn_by_its_seed_alone(key, split):
+def test_a_data_set_is_valid_and_drawn_by_its_seed_alone(key, split, files):
+    make(key, split, files, seed=3)  # a library may draw while it is imported
     before = chances()
-    one = make(key, split, seed=3)
+    one = make(key, split, files, seed=3)
     assert chances() == before
     torch.manual_seed(99)
-    assert make(key, split, seed=3).digest() == one.digest()
-    assert make(key, split, seed=4).digest() != one.digest()
+    assert make(key, split, files, seed=3).digest() == one.digest()
+    other = make(key, split, files, seed=4)
+    assert (other.digest() == one.digest()) == DATASETS[key].needs_files
     assert (one.objects is not None) == DATASETS[key].has_masks
     if one.objects is not None:
         share = one.objects.float().mean((1, 2))
@@ -237,43 +248,94 @@ def test_a_data_set_is_valid_and_drawn_by_its_seed_alone(key, split):
 
 
 @pytest.mark.parametrize("key", list(DATASETS))
-def test_the_splits_of_a_data_set_share_no_image(key):
+def test_the_splits_of_a_data_set_share_no_image(key, files):
     train, test = (
-        {image.numpy().tobytes() for image in make(key, split).pixels}
+        {image.numpy().tobytes() for image in make(key, split, files).pixels}
         for split in ("train", "test")
     )
     assert not train & test
 
 
-def outputs(seed: int) -> Outputs:
+TARGET = torch.arange(6)  # of six images, which most networks here name rightly
+PIXELS = torch.rand(6, 3, 4, 4, generator=torch.Generator().manual_seed(20))
+BATCH = Batch(PIXELS, torch.tensor([3, 1, 4, 8, 5, 9]), total=12)
+
+
+def leaves(seed: int) -> dict[str, torch.Tensor]:
+    """All that a loss may see of a network: logits, layers, and the weights it looks again with."""
     chance = torch.Generator().manual_seed(seed)
-    logits = 3 * torch.randn(6, 10, generator=chance)
+    logits = 3 * torch.randn(6, 10, generator=chance) + 6 * torch.eye(6, 10)
     features = {tap: torch.randn(6, 4, 8, 8, generator=chance) for tap in TAPS[:3]}
-    return Outputs(logits, features | {"pooled": torch.randn(6, 4, generator=chance)})
+    pooled = torch.randn(6, 4, generator=chance)
+    weights = torch.linalg.pinv(PIXELS.flatten(1)) @ logits
+    return {"logits": logits, "look": weights, **features, "pooled": pooled}
+
+
+def outputs(of: int | dict[str, torch.Tensor]) -> Outputs:
+    """Of a seed or of leaves; beside the network another one trains."""
+    seen = leaves(of) if isinstance(of, int) else of
+    return Outputs(
+        seen["logits"],
+        {tap: seen[tap] for tap in TAPS[:4]},
+        batch=BATCH,
+        look=lambda pixels: pixels.flatten(1) @ seen["look"],
+        together=torch.stack([seen["logits"], leaves(30)["logits"]]),
+    )
+
+
+def made(key: str) -> nn.Module:
+    """The loss `key`, which has met the networks."""
+    loss = LOSSES[key].make()
+    if hasattr(loss, "meet"):
+        with torch.random.fork_rng():
+            torch.manual_seed(0)
+            loss.meet(outputs(0), outputs(1))
+    return loss
+
+
+def at_rest(key: str) -> nn.Module:
+    """The same, its own weights and memories held."""
+    return made(key).eval().requires_grad_(False)
+
+
+def must_be_pushed(loss: nn.Module, student: Outputs) -> set[str]:
+    """Which leaves a loss cannot do without: its layers, or what it looks at again, or logits."""
+    layers = set(getattr(loss, "layers", ()))
+    if layers:
+        return layers
+    again = []
+    spy = replace(student, look=lambda pixels: again.append(1) or student.look(pixels))
+    loss(spy, outputs(1), TARGET)
+    return {"look"} if again else {"logits"}
 
 
 @pytest.mark.parametrize("key", list(LOSSES))
 def test_a_loss_is_a_finite_number_with_a_gradient_for_the_student_alone(key):
-    student, teacher, target = outputs(0), outputs(1), torch.arange(6)
-    for side in (student, teacher):
-        side.logits.requires_grad_()
+    ours, theirs = leaves(0), leaves(1)
+    for leaf in (*ours.values(), *theirs.values()):
+        leaf.requires_grad_()
     before = chances()
-    loss = LOSSES[key].make()
+    LOSSES[key].make()
+    loss = made(key)
+    value = loss(outputs(ours), outputs(theirs), TARGET)
     assert chances() == before
-    value = loss(student, teacher, target)
     assert value.shape == ()
     assert torch.isfinite(value)
     value.backward()
-    assert torch.isfinite(student.logits.grad).all()
-    assert student.logits.grad.abs().sum() > 0
-    assert teacher.logits.grad is None
+    pushed = {name for name, leaf in ours.items() if leaf.grad is not None and leaf.grad.any()}
+    assert all(torch.isfinite(ours[name].grad).all() for name in pushed)
+    assert pushed >= must_be_pushed(loss, outputs(ours))
+    assert pushed <= must_be_pushed(loss, outputs(ours)) | {"logits"}
+    assert all(leaf.grad is None for leaf in theirs.values())
+    for name, weight in loss.named_parameters():
+        assert torch.isfinite(weight.grad).all(), name
 
 
 @pytest.mark.parametrize("key", list(LOSSES))
 def test_a_loss_is_zero_and_least_at_the_teacher_where_it_says_so(key):
-    loss, teacher, target = LOSSES[key].make(), outputs(1), torch.arange(6)
-    at_teacher = float(loss(outputs(1), teacher, target))
-    elsewhere = [float(loss(outputs(seed), teacher, target)) for seed in range(2, 12)]
+    loss, teacher = at_rest(key), outputs(1)
+    at_teacher = float(loss(outputs(1), teacher, TARGET))
+    elsewhere = [float(loss(outputs(seed), teacher, TARGET)) for seed in range(2, 12)]
     if LOSSES[key].zero_at_teacher:
         assert at_teacher == pytest.approx(0, abs=1e-6)
         assert min(elsewhere) > 1e-3
@@ -283,23 +345,36 @@ def test_a_loss_is_zero_and_least_at_the_teacher_where_it_says_so(key):
 
 @pytest.mark.parametrize("key", list(LOSSES))
 def test_a_loss_looks_at_the_teacher_only_where_it_says_so(key):
-    loss, student, target = LOSSES[key].make(), outputs(0), torch.arange(6)
-    one, two = (float(loss(student, outputs(seed), target)) for seed in (1, 2))
+    loss, student = at_rest(key), outputs(0)
+    one, two = (float(loss(student, outputs(seed), TARGET)) for seed in (1, 2))
     assert (one != two) == LOSSES[key].needs_teacher
 
 
 @pytest.mark.parametrize("key", list(LOSSES))
+def test_a_loss_needs_company_only_where_it_says_so(key):
+    loss, alone = at_rest(key), replace(outputs(0), together=None)
+    if LOSSES[key].needs_company:
+        with pytest.raises(InputError, match=f"{key!r} wants networks that are trained together"):
+            loss(alone, outputs(1), TARGET)
+    else:
+        assert float(loss(alone, outputs(1), TARGET)) == float(loss(outputs(0), outputs(1), TARGET))
+
+
+@pytest.mark.parametrize("key", list(LOSSES))
 def test_a_loss_falls_along_its_gradient(key):
-    loss, student, teacher = LOSSES[key].make(), outputs(0), outputs(1)
-    target = torch.arange(6)
-    student.logits.requires_grad_()
-    value = loss(student, teacher, target)
-    (slope,) = torch.autograd.grad(value, student.logits)
-    step = 1e-2 / float(slope.norm())
-    lower = loss(Outputs(student.logits.detach() - step * slope, student.features), teacher, target)
-    assert float(lower) == pytest.approx(
-        value.item() - step * float(slope.square().sum()), rel=1e-3
-    )
+    loss, ours, teacher = at_rest(key), leaves(0), outputs(1)
+    for leaf in ours.values():
+        leaf.requires_grad_()
+    value = loss(outputs(ours), teacher, TARGET)
+    slopes = torch.autograd.grad(value, list(ours.values()), materialize_grads=True)
+    steep = sum(float(slope.square().sum()) for slope in slopes)
+    step = 1e-2 / steep**0.5
+    moved = {
+        name: leaf.detach() - step * slope
+        for (name, leaf), slope in zip(ours.items(), slopes, strict=True)
+    }
+    lower = loss(outputs(moved), teacher, TARGET)
+    assert float(lower) == pytest.approx(value.item() - step * steep, rel=1e-3)
     assert float(lower) < value.item()
 
 

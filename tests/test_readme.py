@@ -13,6 +13,8 @@ from safetensors.torch import save_file
 
 import kdprobe
 from kdprobe.metrics.contract import METRICS
+from kdprobe.train.plan import cohorts
+from kdprobe.train.recipe import settle
 
 README = Path(__file__).parent.parent / "README.md"
 
@@ -67,6 +69,12 @@ def test_add_a_metric(tiny_study: Path, tmp_path: Path) -> None:
     assert all(0.1 <= p <= 1 for p in runs.values())
 
 
+def test_the_recipe_is_sound() -> None:
+    recipe = settle(tomllib.loads(block("toml", "my-study")), title="README")
+    assert [cohort.name for cohort in cohorts(recipe)] == ["teacher", "seed0", "seed1", "seed2"]
+    assert len(recipe.arms) == 6
+
+
 def test_every_metric_is_named() -> None:
     text = README.read_text("utf-8")
     assert [key for key in METRICS if f"`{key}`" not in text] == []
@@ -76,3 +84,9 @@ def test_the_python_example_names_what_exists() -> None:
     text = block("python", "import kdprobe\n\nresults")
     for name in re.findall(r"kdprobe\.(\w+)\(", text):
         assert callable(getattr(kdprobe, name))
+
+
+def test_three_pictures_are_shown_and_are_small() -> None:
+    shown = re.findall(r"!\[[^]]+\]\((\S+\.png)\)", README.read_text())
+    assert len(shown) == 3
+    assert all((README.parent / name).stat().st_size <= 300_000 for name in shown)

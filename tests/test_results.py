@@ -3,12 +3,12 @@
 import json
 
 import pytest
+from plain import metric_report
 
 from kdprobe.errors import InputError
 from kdprobe.panels import Bytes, Lines, Series
 from kdprobe.results import (
     Estimate,
-    MetricReport,
     Results,
     RunSummary,
     StudySummary,
@@ -24,15 +24,10 @@ def found(**values) -> Results:
         id="s", role="student", arm="kd", seed=0, model="m", parameters=3, epochs=(0, 1), digest="d"
     )
     line = Series(name="kd", x=(0, 1), y=(NAN, 0.123456789), role="student")
-    report = MetricReport(
-        key="m",
+    report = metric_report(
+        "m",
         title="é λ <b>",
-        question="?",
-        definition="d",
-        source="s",
-        better="higher",
         settings={"b": 0.2},
-        status="measured",
         values=values,
         panels=(Lines(title="t", x_label="x", y_label="y", series=(line,)),),
     )

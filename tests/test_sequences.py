@@ -117,7 +117,11 @@ def test_tokens_are_units_and_planted_ones_are_concepts(study, tmp_path):
 
 @pytest.mark.parametrize(
     ("estimator", "own"),
-    [("jacobian", {"probes": 16, "noises": 8}), ("fit", {"steps": 40}), ("paper", {})],
+    [
+        ("jacobian", {"probes": 16, "noises": 8}),
+        ("fit", {"steps": 40}),
+        pytest.param("paper", {}, marks=pytest.mark.slow),
+    ],
 )
 def test_parts_of_sequences_are_units_for_every_estimator(study, tmp_path, estimator, own):
     cut = {"sweep": (0.2, 0.5), "level": "image", "units": "parts", **own}

@@ -9,6 +9,7 @@ median over rows of the time to that of the same row's forward passes.
 
 import time
 from collections.abc import Callable
+from functools import partial
 
 import pytest
 import torch
@@ -90,9 +91,8 @@ def peer(data: Images) -> dict[str, Callable[[], float]]:
     side, network = 3, resnet()
 
     def point(metric: object) -> float:
-        plane = lambda: loss_landscapes.random_plane(  # noqa: E731
-            network, metric, distance=1, steps=side, normalization="filter", deepcopy_model=True
-        )
+        how = {"distance": 1, "steps": side, "normalization": "filter", "deepcopy_model": True}
+        plane = partial(loss_landscapes.random_plane, network, metric, **how)
         return seconds(plane) / side**2
 
     return {
@@ -124,15 +124,20 @@ def test_a_slice_against_forward_passes_and_a_peer(capsys: pytest.CaptureFixture
         plain = seconds(lambda: [forward(network, data.pixels) for _ in steps]) / POINTS
         found: list[Tensor] = []
 
-        def slice_by(loss: Loss) -> Callable[[], None]:
-            return lambda: found.append(mean(walk(network, places, loss)))  # noqa: B023
+        def slice_by(
+            loss: Loss, places: list[Place] = places, found: list[Tensor] = found
+        ) -> Callable[[], None]:
+            return lambda: found.append(mean(walk(network, places, loss)))
 
-        rivals: dict[str, Callable[[], float]] = {"slice": lambda: seconds(slice_by(ours)) / POINTS}
+        plainly = partial(written, network, data, places)
+        rivals: dict[str, Callable[[], float]] = {
+            "slice": lambda by=slice_by: seconds(by(ours)) / POINTS
+        }
         if row % SELDOM == 0:
             rivals |= {
-                "slice, bf16": lambda: seconds(slice_by(small)) / POINTS,
-                f"slice, batches of {BATCH}": lambda: seconds(slice_by(same)) / POINTS,
-                "plain writes": lambda: seconds(lambda: written(network, data, places)) / POINTS,  # noqa: B023
+                "slice, bf16": lambda by=slice_by: seconds(by(small)) / POINTS,
+                f"slice, batches of {BATCH}": lambda by=slice_by: seconds(by(same)) / POINTS,
+                "plain writes": lambda plainly=plainly: seconds(plainly) / POINTS,
                 **peers,
             }
         for name, work in rivals.items():
