@@ -46,7 +46,6 @@ HOW = [
     "optimizer.accumulate=2",  # of 39 images the last step has 3: two in parts, and one alone
     "optimizer.ema=0.8",
     "optimizer.clip=0.5",
-    "optimizer.patience=3",
     "data.arguments={train = 43, test = 8}",
     "data.augment=['flip', 'mixup(alpha=0.4)', 'cutout(size=6)']",
     "data.corrupt=['label_noise(rate=0.3)']",

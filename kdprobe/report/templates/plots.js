@@ -3,6 +3,7 @@
 const plots = (() => {
   const MOST_FIGURES = 200; // of a page that are interactive; the sketches of the others stay
   const PAUSE = 200; // milliseconds that drawing beyond the screen waits for the reader at most
+  const UNPAINTED = 1000; // milliseconds that the first painting of the page is waited for
   const idle = window.requestIdleCallback || ((act) => setTimeout(act, 0));
   const root = document.documentElement;
   const boxes = [...document.querySelectorAll(".plot")];
@@ -107,7 +108,7 @@ const plots = (() => {
       seen.disconnect();
       root.dataset.ready = "true";
     };
-    idle(rest);
+    idle(rest, { timeout: PAUSE });
     addEventListener("beforeprint", () => able.forEach(take));
   }
 
@@ -122,6 +123,8 @@ const plots = (() => {
       console.error(error);
     });
   };
-  requestAnimationFrame(() => setTimeout(start, 0)); // the sketches are painted first
+  /* The sketches are painted first; a frame that is not shown yet is never painted, and does not wait for it. */
+  Promise.race([new Promise(requestAnimationFrame), new Promise((next) => setTimeout(next, UNPAINTED))])
+    .then(() => setTimeout(start, 0));
   return { boxes, figureOf, titleOf, shown, themed, loaded };
 })();
