@@ -15,7 +15,8 @@ from kdprobe.report.sketch import sketch
 
 Figure = dict[str, Any]
 DIGITS = 5  # significant ones of a number in a figure
-MOST_NUMBERS = 20_000  # of an interactive figure; one that holds more is a sketch alone
+MOST_NUMBERS = 20_000  # of an interactive figure; one that holds more stands still
+MOST_HELD = 200_000  # of any figure in the page, about 1.4 MB; those of a larger one stay outside
 LEGEND = 72  # letters that a row of a legend holds, about
 
 
@@ -28,8 +29,9 @@ def figure(panel: Panel, colours: Colours) -> Figure | None:
     """What the page needs for `panel`, or None for a kind that is no figure.
 
     Returns:
-        ``height`` in pixels; ``sketch``, the figure as SVG; ``data``, what the script draws, or
-        None of a figure with too many numbers; ``note``, one sentence on why there is none.
+        ``height`` in pixels; ``sketch``, the figure as SVG; ``data``, its numbers, from which the
+        scripts draw and save it, or None where there are more than the page holds; ``note``, one
+        sentence on why it stands still, or empty.
     """
     drawers: dict[type, Callable[[Any, Colours], Figure]] = {
         Lines: _lines,
@@ -41,15 +43,26 @@ def figure(panel: Panel, colours: Colours) -> Figure | None:
     if draw is None:
         return None
     height, count = _height(panel), _numbers(panel)
-    drawn = sketch(panel, colours, height)
-    if count > MOST_NUMBERS:
-        note = (
-            f"A still picture: {number(count)} numbers are more than the {number(MOST_NUMBERS)} "
-            "that an interactive figure holds; results.json has them all."
-        )
-        return {"height": height, "sketch": drawn, "data": None, "note": note}
-    data = {"kind": panel.kind, "height": height, **draw(panel, colours)}
-    return {"height": height, "sketch": drawn, "data": data, "note": ""}
+    held = {"kind": panel.kind, "height": height, **draw(panel, colours)}
+    return {
+        "height": height,
+        "sketch": sketch(panel, colours, height),
+        "data": held if count <= MOST_HELD else None,
+        "note": _too_many(count),
+    }
+
+
+def _too_many(count: int) -> str:
+    """Why a figure of so many numbers stands still; empty when it does not."""
+    if count <= MOST_NUMBERS:
+        return ""
+    limit, holder, end = MOST_NUMBERS, "an interactive figure", "the buttons save them all the same"
+    if count > MOST_HELD:
+        limit, holder, end = MOST_HELD, "a figure of this page", "results.json has them"
+    return (
+        f"A still picture: its {number(count)} numbers are more than the {number(limit)} that "
+        f"{holder} holds; {end}."
+    )
 
 
 def _height(panel: Panel) -> int:

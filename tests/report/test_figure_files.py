@@ -11,10 +11,12 @@ from browsing import READY, shown
 from PIL import Image
 from specimen_figures import GRID, GROUND, HEAT, LINES, TABLE, figures
 
+from kdprobe.panels import Lines, Series
 from kdprobe.report.html import page
 
 SCREEN = {"width": 1000, "height": 800}
 FRAME = '<iframe sandbox="allow-scripts allow-downloads" src="report.html" width=900></iframe>'
+MOST_MOVING = 200  # figures of a page
 BLIND = """
 const given = HTMLCanvasElement.prototype.getContext;
 HTMLCanvasElement.prototype.getContext = function (kind, ...more) {
@@ -130,6 +132,27 @@ def test_rows_are_found_sorted_and_saved(opened):
     assert found[1] == ["run18", "18009", "'=even"]
     assert found[-1] == ["run3", "", "odd"], "what is not known comes last"
     assert {tuple(row[::2]) for row in found} > {("run5", "007"), ("run7", "1.10")}, "still names"
+
+
+@pytest.mark.slow
+def test_figures_past_the_limits_stand_still_and_are_saved_all_the_same(browser, tmp_path):
+    x = tuple(i / 12_000 for i in range(12_000))
+    large = Lines(title="Large", x_label="x", y_label="y", series=(Series(name="a", x=x, y=x),))
+    small = [LINES.model_copy(update={"title": f"Small {i}"}) for i in range(MOST_MOVING + 1)]
+    file = tmp_path / "report.html"
+    file.write_text(page(figures(large, *small)), encoding="utf-8")
+    with shown(browser, file, noise=DRIVER, viewport=SCREEN) as opened:
+        still = opened.locator(".plot:has(> .sketch)")
+        assert still.evaluate_all("all => all.map(plots.titleOf)") == ["Large", small[-1].title]
+        notes = opened.locator("#metric-figures .still").all_inner_texts()
+        assert len(notes) == 2
+        assert all(limit in note for limit, note in zip(("20\u202f000", "200"), notes, strict=True))
+        found = rows(saved(opened, opened, "Save as CSV: Large")[1])
+        assert (len(found), found[-1][1]) == (12_001, "0.99992")
+        for name in ("Large", small[-1].title):
+            content = saved(opened, opened, f"Save as PNG: {name}")[1]
+            image = Image.open(io.BytesIO(content)).convert("RGB")
+            assert len(image.getcolors(1 << 20)) > 20, "something is drawn"
 
 
 @pytest.mark.slow

@@ -14,7 +14,7 @@ from kdprobe.panels import Forest, Lines, Series
 from kdprobe.report.colours import Colours
 from kdprobe.report.document import chapters
 from kdprobe.report.html import page
-from kdprobe.report.interactive import MOST_NUMBERS, figure
+from kdprobe.report.interactive import MOST_HELD, MOST_NUMBERS, figure
 from kdprobe.report.sections.effects import effects
 
 COLOURS = Colours(figures())
@@ -52,18 +52,30 @@ def test_numbers_keep_five_digits():
     np.testing.assert_allclose(shown, values, rtol=5.1e-5)
 
 
-def test_a_figure_of_too_many_numbers_is_still_and_says_so():
-    x = tuple(np.linspace(0, 1, MOST_NUMBERS // 2 + 1))
-    large = Lines(title="t", x_label="", y_label="", series=(Series(name="a", x=x, y=x),))
-    found = figure(large, COLOURS)
+def curve(numbers):
+    x = tuple(np.linspace(0, 1, numbers // 2))
+    return Lines(title="Large", x_label="", y_label="", series=(Series(name="a", x=x, y=x),))
+
+
+@pytest.mark.parametrize(
+    ("numbers", "still", "held", "told"),
+    [
+        (MOST_NUMBERS, False, True, ""),
+        (MOST_NUMBERS + 2, True, True, "20\u202f002 numbers are more than the 20\u202f000"),
+        (MOST_HELD, True, True, "the buttons save them all the same"),
+        (MOST_HELD + 2, True, False, "more than the 200\u202f000 that a figure of this page holds"),
+    ],
+)
+def test_a_figure_of_too_many_numbers_is_still_and_says_so(numbers, still, held, told):
+    found = figure(curve(numbers), COLOURS)
     assert found
-    assert found["data"] is None
-    assert "20\u202f002 numbers are more than the 20\u202f000" in found["note"]
-    text = page(figures(large))
+    assert (bool(found["note"]), found["data"] is not None) == (still, held)
+    assert told in found["note"]
+    assert len(found["sketch"]) < 5000
+    text = page(figures(curve(numbers))).split("<script>")[0]
     assert found["note"] in text
     assert text.count('class="plot"') == 1
-    assert "data-plot=" not in text.split("<script>")[0]
-    assert len(found["sketch"]) < 5000
+    assert (" data-still" in text, "data-plot=" in text) == (still and held, held)
 
 
 def test_every_figure_says_how_it_is_read():

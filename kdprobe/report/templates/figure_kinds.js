@@ -42,7 +42,7 @@ const figureKinds = (() => {
       x = line.x || x;
       const color = `var(--${line.ink})`;
       if (line.low) data.push(band(line, x));
-      data.push({ type: "scatter", name: inert(line.name), legendgroup: line.name, x, y: line.y,
+      data.push({ type: "scatter", name: inert(short(line.name)), legendgroup: line.name, x, y: line.y,
         mode: x.length <= MARKED ? "lines+markers" : "lines",
         line: { color, width: 2.2, dash: DASHES[line.dash % DASHES.length] },
         marker: { color, size: 6, symbol: MARKS[line.dash % MARKS.length] }, hovertemplate: "%{y:.4~g}" });

@@ -77,7 +77,7 @@ const plots = (() => {
 
   /* The figures that can be interactive; of the others the page says why they are not. */
   function moving() {
-    const able = boxes.filter((box) => sources.has(box.id));
+    const able = boxes.filter((box) => sources.has(box.id) && !("still" in sources.get(box.id).dataset));
     for (const box of able.slice(MOST_FIGURES)) {
       say(box, `A still picture: only the first ${MOST_FIGURES} figures of a page are interactive.`);
     }
