@@ -72,6 +72,7 @@ class Estimate(Frozen):
     """One compared quantity: student minus baseline or control, in the quantity's unit."""
 
     quantity: str
+    meaning: str = ""  # in a few words, with the unit
     effect: float | None
     low: float | None  # 95% interval
     high: float | None

@@ -35,6 +35,7 @@ class Part:
     """One compared quantity of a hypothesis."""
 
     quantity: str
+    meaning: str  # in a few words, with the unit
     wanted: Literal["higher", "lower"]
     per_image: Callable[[Layer, int], Array]  # values, index of b -> (n,)
     statistic: Statistic = mean_of_defined
@@ -93,6 +94,7 @@ def _estimate(part: Part, difference: Difference, p: float) -> Estimate:
     decided = defined and difference.seeds >= FEWEST_SEEDS  # fewer do not show how runs differ
     return Estimate(
         quantity=part.quantity,
+        meaning=part.meaning,
         effect=difference.effect if defined else None,
         low=difference.low if defined else None,
         high=difference.high if defined else None,

@@ -36,6 +36,7 @@ from kdprobe.pairing import pairs_by_arm
 from kdprobe.results import MetricReport, Results, SweepPoint, Verdict
 from kdprobe.stats import variance_of_defined
 
+WALKED = "how far the weights have moved, of their norm, when an image has most concepts"
 SOURCE = "Cheng et al. 2020, arXiv:2003.03622"
 
 
@@ -69,9 +70,9 @@ HYPOTHESES = (
         "Distilled students encode more task-relevant and fewer task-irrelevant concepts.",
         "concepts",
         (
-            Part("N_fg", "higher", _count("foreground")),
-            Part("N_bg", "lower", _count("background")),
-            Part("λ", "higher", _share),
+            Part("N_fg", "concepts on the object, an image", "higher", _count("foreground")),
+            Part("N_bg", "concepts off the object, an image", "lower", _count("background")),
+            Part("λ", "share of the concepts that is on the object", "higher", _share),
         ),
     ),
     Hypothesis(
@@ -79,15 +80,15 @@ HYPOTHESES = (
         "Distilled students learn their concepts earlier and more at the same time.",
         "simultaneity",
         (
-            Part("D_mean", "lower", _distance),
-            Part("D_var", "lower", _distance, variance_of_defined),
+            Part("D_mean", WALKED, "lower", _distance),
+            Part("D_var", f"{WALKED}, its variance", "lower", _distance, variance_of_defined),
         ),
     ),
     Hypothesis(
         "H3",
         "Distilled students are trained with fewer detours.",
         "stability",
-        (Part("ρ", "higher", _ratio),),
+        (Part("ρ", "share of the concepts ever tried that is kept to the end", "higher", _ratio),),
     ),
 )
 

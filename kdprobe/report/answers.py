@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from statistics import fmean
 from typing import Any
 
-from kdprobe.report.differences import Gap, gap_of
+from kdprobe.report.differences import Gap, gap_of, plot_of
 from kdprobe.report.finding import Finding, listed
 from kdprobe.report.numbers import interval
 from kdprobe.results import Results
@@ -19,7 +19,7 @@ COPIED = "agreement_when_teacher_wrong"
 def gaps(results: Results) -> Iterator[Gap]:
     """All differences to the baseline that are looked at here, clear or not."""
     yield from _copying(results)
-    for _, found in _classwise(results):
+    for found in _classwise(results):
         yield from found
 
 
@@ -40,7 +40,7 @@ def copied(results: Results) -> Iterator[Finding]:
             f"copies {100 * fmean(shares):.0f}% of the teacher's {wrong} wrong answers, "
             f"{interval(gap.times(100))} points against the baseline"
         )
-        yield Finding(arm, what, "metric-fidelity", "difference", gap.strength, (arm,))
+        yield _told(results, "fidelity", gap, what)
 
 
 def exaggerated(results: Results) -> Iterator[Finding]:
@@ -54,12 +54,12 @@ def exaggerated(results: Results) -> Iterator[Finding]:
                 "exaggerates the teacher's confidence: its log-odds grow "
                 f"{1 + gap.effect:.2f} [{1 + gap.low:.2f}, {1 + gap.high:.2f}] times as fast"
             )
-            yield Finding(arm, what, "metric-exaggeration", "difference", gap.strength, (arm,))
+            yield _told(results, "exaggeration", gap, what)
 
 
 def classes(results: Results) -> Iterator[Finding]:
     """Classes that a student clearly names less often right than the baseline, or more often."""
-    for arm, seen in _classwise(results):
+    for seen in _classwise(results):
         clear = [gap for gap in seen if gap.clear]
         for word, found in (
             ("lost", [gap for gap in clear if gap.effect < 0]),
@@ -74,7 +74,14 @@ def classes(results: Results) -> Iterator[Finding]:
                 f"{word} accuracy in class '{best.part}': {interval(best.times(100))} points "
                 f"against the baseline{more}"
             )
-            yield Finding(arm, what, "metric-classes", "difference", best.strength, (arm,))
+            yield _told(results, "classes", best, what)
+
+
+def _told(results: Results, key: str, gap: Gap, what: str) -> Finding:
+    shown = plot_of(results, key, gap)
+    return Finding(
+        gap.arm, what, f"metric-{key}", "difference", gap.strength, (gap.arm,), panel=shown
+    )
 
 
 def _copying(results: Results) -> list[Gap]:
@@ -87,11 +94,11 @@ def _copying(results: Results) -> list[Gap]:
     return [gap for gap in found if gap is not None]
 
 
-def _classwise(results: Results) -> Iterator[tuple[str, list[Gap]]]:
+def _classwise(results: Results) -> Iterator[list[Gap]]:
     """Of each arm the gains by class."""
     values = _values(results, "classes")
     for arm, row in _table(values, "gains").items():
-        yield arm, list(_by_class(row, arm, values))
+        yield list(_by_class(row, arm, values))
 
 
 def _by_class(row: Any, arm: str, values: dict[str, Any]) -> Iterator[Gap]:

@@ -6,7 +6,7 @@ Clear is what has an interval without zero and, where the metric adjusts its p-v
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from math import exp
+from math import exp, isclose
 from typing import Any
 
 from kdprobe.panels import Forest
@@ -67,7 +67,7 @@ def differences(results: Results) -> Iterator[Finding]:
         for sign in (1, -1):
             same = [gap for gap in gaps if gap.clear and sign * gap.effect > 0]
             if same:
-                yield _one(sentence, same)
+                yield _one(results, sentence, same)
 
 
 def told_gaps(results: Results) -> Iterator[tuple[Sentence, list[Gap]]]:
@@ -109,7 +109,29 @@ def _at(metric: MetricReport, sentence: Sentence) -> Any:
     return values
 
 
-def _one(sentence: Sentence, gaps: list[Gap]) -> Finding:
+def plot_of(results: Results, key: str, gap: Gap) -> str:
+    """The title of the forest plot of metric `key` that draws `gap`, in whatever unit it does."""
+    metric = results.metric(key)
+    wanted = (gap.effect, gap.low, gap.high)
+    for panel in metric.panels if metric else ():
+        if isinstance(panel, Forest) and any(
+            row.name.startswith(gap.arm) and _alike((row.value, row.low, row.high), wanted)
+            for row in panel.effects
+        ):
+            return panel.title
+    return ""
+
+
+def _alike(row: tuple[float | None, ...], wanted: tuple[float, ...]) -> bool:
+    """Whether both are the same numbers but for a factor."""
+    known = [value for value in row if value is not None]
+    if len(known) < len(wanted) or known[-1] <= known[1]:
+        return False
+    factor = (wanted[2] - wanted[1]) / (known[2] - known[1])
+    return all(isclose(a * factor, b, rel_tol=1e-6) for a, b in zip(known, wanted, strict=True))
+
+
+def _one(results: Results, sentence: Sentence, gaps: list[Gap]) -> Finding:
     """The clearest of `gaps`, which are of one sign, where else it is so, and of whom."""
     best = max(gaps, key=lambda gap: gap.strength)
     words = sentence.above if best.effect > 0 else sentence.below
@@ -126,7 +148,15 @@ def _one(sentence: Sentence, gaps: list[Gap]) -> Finding:
         told = [f"{gap.arm}, {gap.told(sentence)}{_where(sentence, gap)}" for gap in mates]
         what += f"; likewise {listed(told)}"
     arms = (best.arm, *(gap.arm for gap in mates))
-    return Finding(best.arm, what, f"metric-{sentence.metric}", "difference", best.strength, arms)
+    return Finding(
+        best.arm,
+        what,
+        f"metric-{sentence.metric}",
+        "difference",
+        best.strength,
+        arms,
+        plot_of(results, sentence.metric, best),
+    )
 
 
 def _where(sentence: Sentence, gap: Gap) -> str:

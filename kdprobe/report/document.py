@@ -1,9 +1,11 @@
 """What stands in the report, in which order?  Chapters of panels, drawn by both outputs."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from kdprobe.panels import Forest, Heatmap, Lines, Panel, Surface
-from kdprobe.report.sections.contract import METRICS_PLACE, SECTIONS
+from kdprobe.report.finding import Finding
+from kdprobe.report.sections.contract import METRICS_PLACE, SECTIONS, Section
 from kdprobe.results import MetricReport, Results
 
 BETTER = {"higher": "Higher is better.", "lower": "Lower is better.", "neither": ""}
@@ -23,6 +25,11 @@ class Chapter:
     better: str = ""
     reason: str = ""  # why there is nothing to show; empty when there is
 
+    def place_of(self, title: str) -> str:
+        """The id of the first panel called `title`, or of the chapter where there is none."""
+        titles = [panel.title for panel in self.panels]
+        return f"{self.key}-{titles.index(title) + 1}" if title in titles else self.key
+
 
 def chapters(results: Results) -> tuple[Chapter, ...]:
     """All chapters: the sections in their order, the metrics at METRICS_PLACE."""
@@ -31,10 +38,26 @@ def chapters(results: Results) -> tuple[Chapter, ...]:
     late = [entry for entry in sections if entry.place >= METRICS_PLACE]
     metrics = tuple(_metric_chapter(metric) for metric in results.metrics)
     before, after = (
-        tuple(Chapter(entry.key, entry.title, tuple(entry.build(results))) for entry in part)
-        for part in (early, late)
+        tuple(_section_chapter(entry, results) for entry in part) for part in (early, late)
     )
     return before + metrics + after
+
+
+def evidence(finding: Finding, shown: Sequence[Chapter]) -> str:
+    """The id of what proves `finding` among the chapters `shown`; empty where nothing does."""
+    places = [one.place_of(finding.panel) for one in shown if one.key == finding.anchor]
+    return places[0] if places else ""
+
+
+def _section_chapter(entry: Section, results: Results) -> Chapter:
+    return Chapter(
+        key=entry.key,
+        title=entry.title,
+        panels=tuple(entry.build(results)),
+        question=entry.question,
+        definition=entry.definition,
+        source=entry.source,
+    )
 
 
 def _metric_chapter(metric: MetricReport) -> Chapter:

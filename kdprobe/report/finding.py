@@ -17,6 +17,7 @@ class Finding:
     kind: Kind
     weight: float = 0.0  # the greater the earlier, among those of its kind
     arms: tuple[str, ...] = ()  # of a difference: whom it is told of
+    panel: str = ""  # title of the one that shows it, where one does
 
 
 def listed(names: list[str], most: int = 3) -> str:

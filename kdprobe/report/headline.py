@@ -108,6 +108,12 @@ class Claim:
         """The verdicts of all rulings."""
         return tuple(verdict for ruling in self.rulings for verdict in ruling.verdicts)
 
+    @property
+    def terms(self) -> tuple[tuple[str, str], ...]:
+        """What its quantities are, in words: those that say it."""
+        all_of_them = (entry for verdict in self.verdicts for entry in verdict.estimates)
+        return tuple({one.quantity: one.meaning for one in all_of_them if one.meaning}.items())
+
 
 @dataclass(frozen=True)
 class Headline:

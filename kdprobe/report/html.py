@@ -2,6 +2,7 @@
 
 import base64
 import gzip
+from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any
 
@@ -10,7 +11,8 @@ from markupsafe import Markup
 
 from kdprobe.panels import Panel, Table, Viewer
 from kdprobe.report.colours import Colours
-from kdprobe.report.document import chapters
+from kdprobe.report.document import Chapter, chapters, evidence
+from kdprobe.report.finding import Finding
 from kdprobe.report.headline import ALL_JUDGED, READING, WAYS, headline, key_estimate
 from kdprobe.report.interactive import figure, plotly_source
 from kdprobe.report.numbers import scales
@@ -41,15 +43,15 @@ STRIPES = 9  # colours in the legend of the entropy maps
 
 def page(results: Results) -> str:
     """The whole report as one HTML document."""
-    plotly = plotly_source()
+    plotly, shown = plotly_source(), chapters(results)
     return (
         _environment()
         .get_template("page.html.j2")
         .render(
             results=results,
-            chapters=chapters(results),
+            chapters=shown,
             headline=headline(results),
-            plots=_Plots(Colours(results)),
+            plots=_Plots(Colours(results), shown),
             plotly=Markup(_packed(plotly)),
             heat=", ".join(f"rgb{heat_colour(step / (STRIPES - 1))}" for step in range(STRIPES)),
             **frame(STYLES, SCRIPTS, plotly),
@@ -60,8 +62,8 @@ def page(results: Results) -> str:
 class _Plots:
     """Gives each figure of the page its number."""
 
-    def __init__(self, colours: Colours) -> None:
-        self._colours = colours
+    def __init__(self, colours: Colours, shown: Sequence[Chapter]) -> None:
+        self._colours, self._chapters = colours, shown
         self._count = 0
         self._galleries = 0
 
@@ -72,6 +74,10 @@ class _Plots:
     def colour(self, role: str, name: str) -> str:
         """The CSS variable of a network's colour."""
         return f"var(--{self._colours.of(role, name)})"
+
+    def evidence(self, finding: Finding) -> str:
+        """The id of what proves `finding`, or of the whole report."""
+        return evidence(finding, self._chapters) or "main"
 
     def next_gallery(self) -> str:
         """The id of the next gallery that the page draws itself."""

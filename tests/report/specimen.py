@@ -81,6 +81,7 @@ QUANTITIES = {
     "H2": (("D_mean", "lower", -0.4), ("D_var", "lower", -0.15)),
     "H3": (("ρ", "higher", 0.05),),
 }
+MEANINGS = {"N_fg": "concepts on the object, an image", "λ": "their share on the object"}
 OUTCOMES: dict[tuple[str, str], tuple[Outcome, Outcome, Outcome]] = {
     ("kd", "H1"): ("supported", "supported", "undecided"),
     ("kd", "H2"): ("undecided", "contradicted", "supported"),
@@ -122,6 +123,7 @@ def _verdict(claim: str, arm: str, layer: str, outcome: Outcome, place: int) -> 
         Estimate.model_validate(
             {
                 "quantity": quantity,
+                "meaning": MEANINGS.get(quantity, ""),
                 "effect": sign * size * (1 + 0.2 * place),
                 "low": sign * size * (1 + 0.2 * place) - abs(size) * 0.5,
                 "high": sign * size * (1 + 0.2 * place) + abs(size) * 0.5,

@@ -12,9 +12,10 @@ from kdprobe.panels import Effect, Forest
 from kdprobe.report import doubts
 from kdprobe.report.answers import classes, copied, exaggerated
 from kdprobe.report.differences import Gap, differences, told_gaps
-from kdprobe.report.document import chapters
+from kdprobe.report.document import chapters, evidence
 from kdprobe.report.finding import Finding, listed
 from kdprobe.report.findings import DOUBTS, SHOWN, caution, findings
+from kdprobe.report.html import page
 from kdprobe.report.sentences import SENTENCES
 from kdprobe.results import MetricReport, Problem, Results
 
@@ -285,6 +286,34 @@ def test_every_finding_leads_to_a_chapter():
         found = findings(results)
         assert found
         assert {one.anchor for one in found} <= keys
+
+
+def test_a_difference_leads_to_the_plot_that_draws_its_numbers():
+    ece = {"kd": gap(-0.1, 0.05), "feature": gap(0.1, 0.5)}
+    drawn = (Effect(name="kd", value=-10, low=-15, high=-5),)
+    others = (
+        Effect(name="kd", value=-10, low=-16, high=-4),
+        Effect(name="feature", value=-10, low=-15, high=-5),
+        Effect(name="kd", value=-10, low=None, high=None),
+        Effect(name="kd", value=0, low=0, high=0),
+        Effect(name="kd", value=10, low=5, high=15),
+    )
+    plots = (
+        Forest(title="Others", x_label="points", effects=others),
+        Forest(title="Calibrated", x_label="points", effects=drawn),
+    )
+    results = holding(metric("calibration", {"effects": {"ece": ece}}, *plots))
+    (found,) = findings(results)
+    assert (found.anchor, found.panel) == ("metric-calibration", "Calibrated")
+    assert evidence(found, chapters(results)) == "metric-calibration-2"
+    text = page(results)
+    assert '<a href="#metric-calibration-2">' in text
+    assert text.count('id="metric-calibration-2"') == 1
+    bare = holding(metric("calibration", {"effects": {"ece": ece}}))
+    assert evidence(findings(bare)[0], chapters(bare)) == "metric-calibration"
+    assert evidence(Finding("a", "b", "metric-gone", "doubt"), chapters(bare)) == ""
+    twice = metric("calibration", {"effects": {"ece": ece}}, plots[1], plots[1])
+    assert evidence(found, chapters(holding(twice))) == "metric-calibration-1"
 
 
 def test_strength_has_a_ceiling_and_names_an_end():

@@ -18,6 +18,7 @@ from specimen import specimen
 
 from kdprobe.errors import OutputError
 from kdprobe.panels import (
+    Effect,
     Forest,
     Heatmap,
     Lines,
@@ -126,6 +127,26 @@ def test_a_direction_is_told_only_of_metrics_that_have_one(text):
 def test_headline_numbers_stand_in_the_pdf(text):
     for number in ("92.3%", "86.2%", "+4.5[+1.5,+7.5]points", "8supported", "+4.0[+2.0,+6.0]"):
         assert number in text
+
+
+def test_findings_lead_to_the_page_of_their_evidence():
+    plots = [
+        Forest(
+            title=title, effects=(Effect(name="kd", value=value, low=5.0, high=15.0),), x_label="p"
+        )
+        for title, value in (("Others", 9.0), ("Calibrated", 10.0))
+    ]
+    ece = {"ece": {"kd": {"effect": 0.1, "low": 0.05, "high": 0.15}}}
+    known = metric_report("calibration", values={"effects": ece}, panels=tuple(plots))
+    read = PdfReader(io.BytesIO(pdf(specimen().model_copy(update={"metrics": (known,)}))))
+    links = [entry.get_object() for entry in read.pages[0]["/Annots"]]
+    ((sheet, _, left, *_),) = [
+        entry["/Dest"] for entry in links if isinstance(entry["/Dest"], list)
+    ]
+    evidence = read.get_page_number(sheet.get_object())
+    assert "Calibrated" in read.pages[evidence].extract_text()
+    assert left > 300, "the second of two that stand side by side"
+    assert all(entry["/Contents"].strip() for entry in links), "said to those who cannot see"
 
 
 def test_hostile_names_stay_text():

@@ -22,16 +22,21 @@ class Section:
     title: str
     place: int
     build: Build
+    question: str = ""
+    definition: str = ""  # of the numbers that it shows and no metric defines
+    source: str = ""
 
 
 SECTIONS: Catalogue[Section] = Catalogue("report section", "kdprobe.report.sections")
 
 
-def section(key: str, *, title: str, place: int) -> Callable[[Build], Build]:
+def section(
+    key: str, *, title: str, place: int, question: str = "", definition: str = "", source: str = ""
+) -> Callable[[Build], Build]:
     """Put the function below into SECTIONS under `key`."""
 
     def add(build: Build) -> Build:
-        SECTIONS.add(key, Section(key, title, place, build))
+        SECTIONS.add(key, Section(key, title, place, build, question, definition, source))
         return build
 
     return add
