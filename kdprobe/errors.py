@@ -34,6 +34,12 @@ class OutputError(KdprobeError):
     """A result cannot be written."""
 
 
+class PaperError(OutputError):
+    """The PDF cannot be set; all other files are whole."""
+
+    exit_code = PARTIAL
+
+
 class NotApplicable(Exception):
     """A measure has no meaning here; `reason` becomes a sentence on the page."""
 

@@ -19,6 +19,7 @@ def write_report(
 
     Raises:
         OutputError: a file cannot be written; an older file of that name is then still whole.
+        PaperError: the PDF alone cannot be set.
     """
     written = []
     if html:

@@ -70,7 +70,8 @@ def _height(panel: Panel) -> int:
     if isinstance(panel, Heatmap):
         return min(max(240, 120 + 34 * len(panel.rows)), 1400)
     if isinstance(panel, Forest):
-        return min(90 + 30 * len(panel.effects), 2400)
+        rows = len(panel.effects)
+        return 90 + max(min(30 * rows, 2300), 14 * rows)  # names need 14 pixels
     if isinstance(panel, Lines):
         letters = sum(len(series.name) + 6 for series in panel.series)
         return 300 + 18 * min(letters // LEGEND, 12)

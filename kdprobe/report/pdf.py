@@ -17,10 +17,9 @@ from kdprobe.report.fitting import breakable, cut
 from kdprobe.report.numbers import number
 from kdprobe.report.overlays import AGAINST, FOR, layers
 from kdprobe.report.pictures import Tile, heat_colour, tiles
-from kdprobe.report.printed import printed
+from kdprobe.report.printed import on_paper, printed
 from kdprobe.report.templating import source
 from kdprobe.report.typesetting import typeset
-from kdprobe.report.viewer import on_paper
 from kdprobe.results import Results
 
 MOST_ROWS, FIRST_ROWS = 16, 12  # a table of more rows than that shows so many
@@ -30,7 +29,7 @@ def pdf(results: Results) -> bytes:
     """The whole report as a PDF: tagged, with alternative text, outline and contents.
 
     Raises:
-        OutputError: the PDF cannot be set.
+        PaperError: the PDF cannot be set.
     """
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)

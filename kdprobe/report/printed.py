@@ -5,12 +5,14 @@ A sketch costs a millisecond. It names colours as CSS variables and leaves its s
 """
 
 import re
+from collections.abc import Iterable, Sequence
 from itertools import pairwise
 
-from kdprobe.panels import Forest, Heatmap, Lines, Panel, Surface
+from kdprobe.panels import Forest, Heatmap, Lines, Panel, Surface, Viewer
 from kdprobe.report.colours import PRINT, Colours
 from kdprobe.report.sketch import sketch
 from kdprobe.report.themes import BAND, LIGHT
+from kdprobe.report.viewer import stills
 
 WIDTH = 350  # pixels; half of the text's width on paper
 LETTERS = "DejaVu Sans"
@@ -20,6 +22,28 @@ HEAT = [LIGHT[f"heat-{place}"] for place in range(5)]
 FINE = 120  # cells of a surface along its longer side
 LEGEND = 56  # letters that a row of a legend holds, about
 TALLEST = 900  # pixels
+ROWS = 42  # of a forest plot; a longer one goes on in another
+
+
+def on_paper(panels: Iterable[Panel]) -> list[Panel]:
+    """The panels, with still galleries in place of viewers and long forest plots in parts."""
+    return [part for panel in panels for part in _parts(panel)]
+
+
+def _parts(panel: Panel) -> Sequence[Panel]:
+    if isinstance(panel, Viewer):
+        return stills(panel)
+    if isinstance(panel, Forest):
+        parts = (panel.effects[at : at + ROWS] for at in range(0, len(panel.effects), ROWS))
+        return [
+            panel.model_copy(update={"effects": part, "title": _continued(panel.title, place)})
+            for place, part in enumerate(parts)
+        ] or [panel]
+    return [panel]
+
+
+def _continued(title: str, place: int) -> str:
+    return f"{title} (continued)" if place else title
 
 
 def printed(panel: Panel, colours: Colours, width: int = WIDTH) -> str:
@@ -44,7 +68,7 @@ def _height(panel: Panel) -> int:
         names = max(map(len, panel.columns), default=0)
         return min(70 + 3 * min(names, 20) + 24 * len(panel.rows), TALLEST)
     if isinstance(panel, Forest):
-        return min(56 + 20 * len(panel.effects), TALLEST)
+        return 56 + 20 * len(panel.effects)
     if isinstance(panel, Lines):
         letters = sum(len(series.name) + 6 for series in panel.series)
         return 200 + 15 * min(letters // LEGEND, 12)

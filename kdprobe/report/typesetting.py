@@ -6,7 +6,7 @@ import sys
 from importlib.util import find_spec
 from pathlib import Path
 
-from kdprobe.errors import OutputError
+from kdprobe.errors import PaperError
 
 PATIENCE = 600  # seconds
 TOLD = 300  # letters of a fault
@@ -18,7 +18,7 @@ def font_folder() -> Path:
     """The folder of the fonts that matplotlib brings along."""
     found = find_spec("matplotlib")
     if found is None or found.origin is None:
-        raise OutputError(
+        raise PaperError(
             "found no matplotlib, whose fonts the PDF is set in; "
             "run 'pip install matplotlib', or write the page alone with --no-pdf"
         )
@@ -29,7 +29,7 @@ def typeset(folder: Path) -> bytes:
     """The PDF of ``report.typ`` in `folder`, which holds all it reads: equal bytes every time.
 
     Raises:
-        OutputError: typst found a fault, was stopped, or took more than `PATIENCE`.
+        PaperError: typst found a fault, was stopped, or took more than `PATIENCE`.
     """
     script = Path(__file__).with_name("typesetter.py")
     command = [sys.executable, "-P", str(script), str(folder), str(font_folder())]
@@ -55,8 +55,8 @@ def typeset(folder: Path) -> bytes:
     return (folder / "report.pdf").read_bytes()
 
 
-def _failed(why: str) -> OutputError:
-    return OutputError(
+def _failed(why: str) -> PaperError:
+    return PaperError(
         f"the PDF could not be set: {why[:TOLD]}; all other files are whole: "
         "run 'kdprobe report' to try again, or with --no-pdf to do without"
     )

@@ -8,7 +8,6 @@ Axes: l layers, k checkpoints (of the first network, then of the next), n images
 import base64
 import io
 import math
-from collections.abc import Iterable
 from itertools import accumulate
 from typing import Any
 
@@ -16,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from kdprobe.panels import Bytes, ConceptMap, ConceptPicture, Gallery, Panel, Viewed, Viewer
+from kdprobe.panels import Bytes, ConceptMap, ConceptPicture, Gallery, Viewed, Viewer
 from kdprobe.report.colours import Colours
 from kdprobe.report.pictures import HEAT, LOSSLESS_UP_TO, SPREAD, Tile, smaller, tiles
 
@@ -83,15 +82,6 @@ def _sprite(pixels: Bytes) -> str:
     whole = Image.fromarray(laid.reshape(rows * high, ACROSS * wide, 3))
     whole.save(file, "webp", lossless=high <= LOSSLESS_UP_TO, quality=QUALITY, method=6)
     return f"data:image/webp;base64,{base64.b64encode(file.getvalue()).decode()}"
-
-
-def on_paper(panels: Iterable[Panel]) -> list[Panel]:
-    """The panels, with galleries that stand still in place of viewers."""
-    return [
-        still
-        for panel in panels
-        for still in (stills(panel) if isinstance(panel, Viewer) else (panel,))
-    ]
 
 
 def contact(panel: Viewer) -> list[tuple[ConceptPicture, list[Tile]]]:

@@ -15,7 +15,8 @@ from kdprobe.panels import Bytes, Gallery, Panel, Text, Viewer
 from kdprobe.report.colours import Colours
 from kdprobe.report.html import page
 from kdprobe.report.pictures import tiles
-from kdprobe.report.viewer import ACROSS, IN_CONTACT, ON_PAPER, contact, on_paper, spans, viewed
+from kdprobe.report.printed import on_paper
+from kdprobe.report.viewer import ACROSS, IN_CONTACT, ON_PAPER, contact, spans, viewed
 from kdprobe.results import Results
 
 KB, MB = 1000, 1_000_000

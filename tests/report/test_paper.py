@@ -7,6 +7,7 @@ import signal
 import sys
 from collections import Counter
 from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 import pytest
@@ -16,7 +17,9 @@ from pypdf import PdfReader
 from pypdf.generic import DictionaryObject
 from specimen import specimen
 
-from kdprobe.errors import OutputError
+from kdprobe.cli import cli
+from kdprobe.commands.ending import ended
+from kdprobe.errors import PARTIAL, PaperError
 from kdprobe.panels import (
     Effect,
     Forest,
@@ -30,8 +33,10 @@ from kdprobe.panels import (
     Viewer,
 )
 from kdprobe.report import typesetting, write_report
+from kdprobe.report.colours import Colours
 from kdprobe.report.document import chapters, describe
 from kdprobe.report.pdf import FIRST_ROWS, MOST_ROWS, pdf
+from kdprobe.report.printed import ROWS, TALLEST, on_paper, printed
 from kdprobe.report.typesetting import font_folder, typeset
 from kdprobe.results import Results, StudySummary
 
@@ -206,20 +211,42 @@ def test_what_misses_the_standard_is_set_all_the_same(tmp_path, caplog):
 
 def test_a_fault_of_typst_is_told_in_its_words(tmp_path):
     (tmp_path / "report.typ").write_text('#panic("no ink")')
-    with pytest.raises(OutputError, match=r"could not be set: .*no ink.*--no-pdf"):
+    with pytest.raises(PaperError, match=r"could not be set: .*no ink.*--no-pdf"):
         typeset(tmp_path)
 
 
 def test_a_crash_of_typst_takes_nothing_along(tmp_path, broken):
     broken("import os, signal\nos.kill(os.getpid(), signal.SIGKILL)")
-    with pytest.raises(OutputError, match=f"stopped by signal {int(signal.SIGKILL)}"):
+    with pytest.raises(PaperError, match=f"stopped by signal {int(signal.SIGKILL)}"):
         write_report(with_table(1, ""), tmp_path / "out")
     assert [file.name for file in (tmp_path / "out").iterdir()] == ["report.html"]
 
 
+def test_a_report_without_its_pdf_is_done_in_part(tmp_path, broken, capsys):
+    broken("raise SystemExit('no ink')")
+    (tmp_path / "results.json").write_text(with_table(1, "").to_json())
+    assert ended(partial(cli, ["report", str(tmp_path)])) == PARTIAL
+    shown = capsys.readouterr()
+    assert shown.out.splitlines() == [str(tmp_path / "report.html")]
+    assert "error: the PDF could not be set: no ink" in shown.err
+
+
+@pytest.mark.parametrize(("rows", "parts"), [(0, 1), (1, 1), (ROWS, 1), (ROWS + 1, 2), (100, 3)])
+def test_a_long_forest_goes_on_in_another(rows, parts):
+    effects = tuple(Effect(name=f"r{i}", value=i, low=i - 1, high=i + 1) for i in range(rows))
+    panel = Forest(title="Effects", x_label="x", effects=effects)
+    shown = on_paper([panel])
+    assert [one.title for one in shown] == ["Effects", *["Effects (continued)"] * (parts - 1)]
+    assert tuple(row for one in shown for row in one.effects) == effects
+    drawn = [printed(one, Colours(specimen())) for one in shown]
+    heights = [int(re.search(r'height="(\d+)"', one)[1]) for one in drawn]
+    assert max(heights) <= TALLEST
+    assert all(height >= 19 * len(one.effects) for height, one in zip(heights, shown, strict=True))
+
+
 def test_a_silent_end_is_told_by_its_code(tmp_path, broken):
     broken("raise SystemExit(7)")
-    with pytest.raises(OutputError, match="exit 7"):
+    with pytest.raises(PaperError, match="exit 7"):
         typeset(tmp_path)
 
 
@@ -228,18 +255,18 @@ def test_typst_has_not_for_ever(tmp_path, broken, monkeypatch):
     monkeypatch.setattr(typesetting, "PATIENCE", 0.2)
     deep = tmp_path / ("deep" * 60)  # a long path must not push the reason out of the message
     deep.mkdir()
-    with pytest.raises(OutputError, match=r"timed out after 0\.2 seconds.*--no-pdf"):
+    with pytest.raises(PaperError, match=r"timed out after 0\.2 seconds.*--no-pdf"):
         typeset(deep)
 
 
 def test_without_a_python_to_run_it_is_an_error_too(tmp_path, monkeypatch):
     monkeypatch.setattr(sys, "executable", str(tmp_path / "none"))
-    with pytest.raises(OutputError, match="No such file"):
+    with pytest.raises(PaperError, match="No such file"):
         typeset(tmp_path)
 
 
 def test_the_fonts_are_matplotlib_s(monkeypatch):
     assert (font_folder() / "DejaVuSans.ttf").exists()
     monkeypatch.setattr(typesetting, "find_spec", lambda name: None)
-    with pytest.raises(OutputError, match="found no matplotlib"):
+    with pytest.raises(PaperError, match="found no matplotlib"):
         font_folder()
