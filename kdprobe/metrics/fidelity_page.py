@@ -2,12 +2,13 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from statistics import fmean
 
 import numpy as np
 
 from kdprobe.metrics.answers import cell, percent
 from kdprobe.metrics.effects import forest
-from kdprobe.panels import Cell, Forest, Panel, Table
+from kdprobe.panels import Cell, Forest, Heatmap, Panel, Table
 from kdprobe.stats import FEWEST_TOLD, Difference
 
 SHARES = {  # effects in points, and what the page calls them
@@ -57,7 +58,9 @@ class Fidelities:
     def panels(self) -> list[Panel]:
         forests = [self._shares(), self._divergences()]
         shown = [panel for panel in forests if panel.effects]
-        return [*shown, self._table(), *([self._copied()] if self.teacher_errors else [])]
+        if not self.teacher_errors:
+            return [*shown, self._table()]
+        return [*shown, self._transfer(), self._table(), self._copied()]
 
     def findings(self) -> list[str]:
         """Arms that copy more or fewer of the teacher's errors than the baseline gives anyway."""
@@ -106,6 +109,28 @@ class Fidelities:
         }
         reading = "Left of the line: nearer to the teacher's probabilities than the baseline is."
         return forest("Divergence from the teacher", "KL(teacher ‖ network), nats", rows, reading)
+
+    def _transfer(self) -> Heatmap:
+        arms = dict.fromkeys(run.arm for run in self.runs)
+        rows = [[_fates(run) for run in self.runs if run.arm == arm] for arm in arms]
+        return Heatmap(
+            title="Error transfer",
+            how_to_read=(
+                f"Mean over seeds. The first three columns share the {self.teacher_errors} images "
+                "that the teacher gets wrong: what the network makes of its errors; copied by "
+                "chance is what its own errors alone would give, on the same images. Own errors "
+                "are on the images that the teacher gets right."
+            ),
+            values=tuple(
+                tuple(_middle(column) for column in zip(*row, strict=True)) for row in rows
+            ),
+            rows=tuple(arms),
+            columns=("copied", "wrong otherwise", "put right", "copied by chance", "own errors"),
+            row_label="arm",
+            column_label="% of the images",
+            low=0.0,
+            high=100.0,
+        )
 
     def _table(self) -> Table:
         others = [q for q, t in enumerate(self.temperatures) if t != 1]
@@ -162,6 +187,24 @@ class Fidelities:
             rows=rows,
             name="copied-errors",
         )
+
+
+def _fates(run: RunFidelity) -> tuple[float | None, ...]:
+    """Shares of images; what is not known is None."""
+    copied, wrong = run.agreement_when_teacher_wrong, run.wrong_too
+    return (
+        copied,
+        None if copied is None or wrong is None else wrong - copied,
+        None if wrong is None else 1 - wrong,
+        run.chance_when_wrong,
+        None if run.agreement_when_teacher_right is None else 1 - run.agreement_when_teacher_right,
+    )
+
+
+def _middle(shares: Sequence[float | None]) -> float | None:
+    """The mean of the known ones, as a per cent."""
+    known = [share for share in shares if share is not None]
+    return percent(fmean(known)) if known else None
 
 
 def _row(run: RunFidelity, others: Sequence[int]) -> tuple[Cell, ...]:

@@ -58,6 +58,12 @@ def test_agreement_is_told_apart_where_the_teacher_errs():
     assert kd.agreement_when_teacher_wrong_error == pytest.approx(np.sqrt(0.25 / 2)), "two images"
     table = panel(result, "fidelity")
     assert table.rows[1][4:8] == (100, 0, 50, 35.36)
+    figure = next(one for one in result.panels() if one.title == "Error transfer")
+    assert figure.rows == ("baseline", "kd")
+    assert [row[:3] + row[4:] for row in figure.values] == [(0, 0, 100, 0), (50, 0, 50, 0)]
+    assert [row[3] for row in figure.values] == [
+        pytest.approx(100 * run.chance_when_wrong, abs=0.01) for run in (base, kd)
+    ]
     assert len(table.columns) == len(table.rows[1]) == len(set(table.columns))
     soft = np.exp(0.5) / (np.exp(0.5) + 1)
     assert kd.kl_at == pytest.approx([apart / 4, 0.5 * (2 * soft - 1) / 4])
@@ -220,7 +226,7 @@ def test_without_a_partner_there_is_no_difference_and_it_is_said():
     study = made_up([*FAMILY[:2], ("kd", "student", 7)])
     result = ask("fidelity", study, scope(study), lambda s: shown_as(s, "kd7", "kd0"))
     assert result.effects == {}
-    assert [one.kind for one in result.panels()] == ["table", "table"]
+    assert [one.kind for one in result.panels()] == ["heatmap", "table", "table"]
     assert "No baseline shares a seed" in panel(result, "fidelity").how_to_read
 
 
