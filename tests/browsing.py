@@ -83,10 +83,10 @@ def blanks(page: Any, places: str) -> list[str]:
     ]
 
 
-def faults(page: Any, **options: Any) -> list[tuple[str, str]]:
+def faults(page: Any) -> list[tuple[str, str]]:
     """What axe-core objects to: rule and element. It does not look into plotly's drawings."""
     axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="no axe-core")
-    found = axe.Axe().run(page, context={"exclude": [[".main-svg"]]}, options=options or None)
+    found = axe.Axe().run(page, context={"exclude": [[".main-svg"]]})
     return [
         (fault["id"], node["html"][:120])
         for fault in found.response["violations"]

@@ -156,3 +156,5 @@ def test_it_stays_small():
     assert large.kept.shape[:3] == (3, 1 + 20 + 20 + 19, 64)
     assert len(large.model_dump_json()) < 4 * MB
     assert bytes_of(large) < 4 * MB
+    assert len(page(with_panel(large)).encode()) < 15 * MB
+    assert len(page(with_panel(demo)).encode()) < 3.5 * MB

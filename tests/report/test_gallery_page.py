@@ -312,10 +312,7 @@ def test_sixty_images_scroll_by_without_a_blank(browser, tmp_path):
         assert height > 5 * 900
         for place in range(0, height, 450):
             page.evaluate("(top) => scrollTo({ top, behavior: 'instant' })", place)
-            for _ in range(20):
-                if not page.evaluate(BLANK):
-                    break
-                page.wait_for_timeout(50)
+            page.evaluate(f"new Promise(done => {FRAME})")
             assert page.evaluate(BLANK) == 0, f"at {place}"
 
 
