@@ -8,7 +8,6 @@ from pathlib import Path
 from kdprobe.comparing.gate import Gate
 from kdprobe.comparing.record import Comparison, Difference
 from kdprobe.files import write_whole
-from kdprobe.panels import Table
 from kdprobe.report.colours import Colours
 from kdprobe.report.comparison_chapters import (
     caveat_table,
@@ -28,7 +27,7 @@ from kdprobe.report.comparison_rows import (
     where,
 )
 from kdprobe.report.sketch import sketch
-from kdprobe.report.tables import csv_text
+from kdprobe.report.tables import write_named
 from kdprobe.report.templating import environment, frame
 
 STYLES = ("page", "tables", "figures", "compare")
@@ -39,23 +38,35 @@ MOST_TOLD = 12  # decided differences on the first screen
 
 
 def write_comparison(
-    comparison: Comparison, folder: Path, gates: tuple[Gate, ...] = ()
+    comparison: Comparison,
+    folder: Path,
+    gates: tuple[Gate, ...] = (),
+    *,
+    parquet: bool | None = None,
 ) -> tuple[Path, ...]:
     """Write ``compare.html``, ``compare.json`` and ``tables/*.csv`` into `folder`.
 
+    Args:
+        comparison: what was found.
+        folder: is made when it is missing.
+        gates: the rules that were judged on it.
+        parquet: whether to write Parquet beside CSV; by default where pyarrow is installed.
+
+    Returns:
+        The files that were written, the page first.
+
     Raises:
+        UsageError: `parquet` is True and pyarrow is not installed.
         OutputError: a file cannot be written.
     """
-    written = [
+    panels = [
+        panel for chapter in comparison_chapters(comparison, gates) for panel in chapter.panels
+    ]
+    return (
         write_whole(folder / "compare.html", comparison_page(comparison, gates).encode("utf-8")),
         write_whole(folder / "compare.json", comparison.to_json().encode("utf-8")),
-    ]
-    for chapter in comparison_chapters(comparison, gates):
-        for panel in chapter.panels:
-            if isinstance(panel, Table):
-                file = folder / "tables" / f"{panel.name}.csv"
-                written.append(write_whole(file, csv_text(panel).encode("utf-8")))
-    return tuple(written)
+        *write_named(panels, folder, parquet=parquet),
+    )
 
 
 def comparison_page(comparison: Comparison, gates: tuple[Gate, ...] = ()) -> str:

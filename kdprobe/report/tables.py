@@ -6,10 +6,11 @@ Where pyarrow is installed, also as ``tables/NAME.parquet``.
 import csv
 import io
 import re
+from collections.abc import Iterable
 from pathlib import Path
 
 from kdprobe.files import write_whole
-from kdprobe.panels import Cell, Table
+from kdprobe.panels import Cell, Panel, Table
 from kdprobe.report.document import chapters
 from kdprobe.report.naming import apart
 from kdprobe.report.parquet import available, parquet_bytes
@@ -36,8 +37,15 @@ def write_tables(
         UsageError: `parquet` is True and pyarrow is not installed.
         OutputError: a file cannot be written.
     """
-    also = available() if parquet is None else parquet
     panels = [panel for chapter in chapters(results) for panel in chapter.panels]
+    return write_named(panels, folder, parquet=parquet)
+
+
+def write_named(
+    panels: Iterable[Panel], folder: Path, *, parquet: bool | None = None
+) -> tuple[Path, ...]:
+    """Write the tables among `panels` that have a name, as `write_tables` does."""
+    also = available() if parquet is None else parquet
     tables = [panel for panel in panels if isinstance(panel, Table) and panel.name]
     names = apart([_plain(table.name) for table in tables], "-", files=True)
     written = []
