@@ -11,7 +11,7 @@ from kdprobe.comparing.comparison import compare as set_side_by_side
 from kdprobe.comparing.gate import Gate, judge_rule
 from kdprobe.comparing.record import By, Comparison, Difference
 from kdprobe.report.comparison import strongest, write_comparison
-from kdprobe.report.comparison_rows import where
+from kdprobe.report.comparison_rows import key_of, where
 from kdprobe.report.numbers import interval, number
 
 MOST_LINES = 40  # of one table on stdout
@@ -135,13 +135,13 @@ def _print_differences(
         click.echo(f"{title}: none")
         return
     means = {
-        (row.quantity, where(row.at), side.name): sample.mean
+        (*key_of(row.quantity, row.at), side.name): sample.mean
         for row in comparison.rows
         for side, sample in zip(comparison.sides, row.samples, strict=True)
     }
     rows = [
-        (d.quantity, where(d.at), d.side, number(means[d.quantity, where(d.at), d.side]))
-        + (number(means[d.quantity, where(d.at), d.baseline]), interval(d), d.outcome)
+        (d.quantity, where(d.at), d.side, number(means[*key_of(d.quantity, d.at), d.side]))
+        + (number(means[*key_of(d.quantity, d.at), d.baseline]), interval(d), d.outcome)
         for d in differences[:MOST_LINES]
     ]
     columns = ("quantity", "where", "side", "mean", "baseline", "difference", "outcome")

@@ -8,7 +8,7 @@ from kdprobe.comparing.caveats import caveats, missing
 from kdprobe.comparing.differences import differences
 from kdprobe.comparing.ranking import ranking
 from kdprobe.comparing.record import At, By, Comparison, Side, SideBySide
-from kdprobe.comparing.sides import Named, chosen, compared, rows_of, sides_of
+from kdprobe.comparing.sides import Named, apart, chosen, compared, rows_of, sides_of
 from kdprobe.errors import UsageError
 from kdprobe.registry import did_you_mean
 from kdprobe.results import Outcome, Results, Verdict, read_results
@@ -109,12 +109,7 @@ def _named(sources: Sequence[Source], names: Sequence[str]) -> list[Named]:
             name if own.count(name) == 1 or asked[place] else _folder(sources[place]) or name
             for place, name in enumerate(own)
         ]
-    found: list[Named] = []
-    for name, results in zip(own, read, strict=True):
-        taken = {entry.name for entry in found}
-        free = next(n for n in _numbered(name, len(read)) if n not in taken)
-        found.append(Named(free, results))
-    return found
+    return [Named(name, results) for name, results in zip(apart(own), read, strict=True)]
 
 
 def _folder(source: Source) -> str:
@@ -124,10 +119,6 @@ def _folder(source: Source) -> str:
     path = path.parent if path.name == "results.json" else path
     path = path if path.name not in ("", "..") else path.resolve()
     return path.stem if path.suffix == ".json" else path.name
-
-
-def _numbered(name: str, count: int) -> list[str]:
-    return [name, *(f"{name} ({number})" for number in range(2, count + 2))]
 
 
 def _verdicts(studies: Sequence[Named], by: By, sides: Sequence[Side]) -> list[SideBySide]:

@@ -46,26 +46,36 @@ def chosen(studies: Sequence[Named], runs: Sequence[str]) -> dict[str, list[RunS
 
 
 def sides_of(studies: Sequence[Named], by: By, runs: dict[str, list[RunSummary]]) -> list[Side]:
-    """The sides, in the order of the studies and of their runs."""
+    """The sides, in the order of the studies and of their runs; no two have one name."""
     alone = len(studies) == 1
-    found: dict[str, list[RunSummary]] = {}
-    of_study: dict[str, str] = {}
+    found: dict[tuple[str, str], list[RunSummary]] = {}
     for study, members in runs.items():
         for run in members:
             own = {"study": "", "arm": run.arm, "run": run.id}[by]
-            name = own if alone and own else f"{study}/{own}" if own else study
-            found.setdefault(name, []).append(run)
-            of_study[name] = study
+            found.setdefault((study, own), []).append(run)
+    told = [own if alone and own else f"{study}/{own}" if own else study for study, own in found]
     return [
         Side(
             name=name,
-            study=of_study[name],
+            study=study,
             arm="" if by == "study" else members[0].arm,
             role=None if by == "study" else members[0].role,
             runs=tuple(run.id for run in members),
         )
-        for name, members in found.items()
+        for name, ((study, _), members) in zip(apart(told), found.items(), strict=True)
     ]
+
+
+def apart(names: Sequence[str]) -> list[str]:
+    """The names in their order; one that was met before gets the first number that is free."""
+    found: list[str] = []
+    for name in names:
+        free, number = name, 1
+        while free in found:
+            number += 1
+            free = f"{name} ({number})"
+        found.append(free)
+    return found
 
 
 def rows_of(studies: Sequence[Named], by: By, sides: Sequence[Side]) -> list[Row]:

@@ -23,7 +23,7 @@ SIGNS = {
     "undecided": "?",
 }
 DECIDED = ("better", "worse", "higher", "lower")
-ROLES = ("teacher", "baseline", "student", "control")
+Key = tuple[str, tuple[tuple[str, str], ...], str]  # quantity, place, side
 
 
 @dataclass(frozen=True)
@@ -77,7 +77,7 @@ def where(at: dict[str, str]) -> str:
 
 def subjects(comparison: Comparison) -> tuple[Subject, ...]:
     """The metrics in the order of the comparison, with every row of every quantity."""
-    ranks = {(r.quantity, where(r.at), r.side): r for r in comparison.ranking}
+    ranks = {(*key_of(r.quantity, r.at), r.side): r for r in comparison.ranking}
     groups: dict[str, list[Group]] = {}
     titles: dict[str, str] = {}
     for entry in comparison.quantities:
@@ -104,13 +104,11 @@ def _caveats(comparison: Comparison, metric: str) -> tuple[str, ...]:
     )
 
 
-def _place(
-    comparison: Comparison, number_: int, row: Row, ranks: dict[tuple[str, str, str], Rank]
-) -> Place:
+def _place(comparison: Comparison, number_: int, row: Row, ranks: dict[Key, Rank]) -> Place:
     values = [value for sample in row.samples for value in sample.values]
     low, high = min(values), max(values)
     lines = tuple(
-        _line(side, sample, (low, high), ranks.get((row.quantity, where(row.at), named.name)))
+        _line(side, sample, (low, high), ranks.get((*key_of(row.quantity, row.at), named.name)))
         for side, (named, sample) in enumerate(zip(comparison.sides, row.samples, strict=True))
         if sample.points
     )
