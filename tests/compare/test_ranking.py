@@ -6,7 +6,7 @@ from comparable import quantity, sample, side
 from scipy.stats import t as students
 
 from kdprobe.comparing.differences import gap
-from kdprobe.comparing.ranking import DRAWS, drawn_means, ranking, shares_of_ranks
+from kdprobe.comparing.ranking import DRAWS, drawn_means, groups, ranking, shares_of_ranks
 from kdprobe.comparing.record import Row, Sample
 
 
@@ -46,6 +46,47 @@ def test_sides_of_other_seeds_are_drawn_apart():
     assert abs(np.corrcoef(np.argsort(np.argsort(drawn, axis=0), axis=0).T)[0, 1]) < 0.1
     same = drawn_means([side("a", "x"), side("b", "y")], [one, one], np.random.default_rng(0))
     assert np.array_equal(same[:, 0], same[:, 1])
+
+
+@pytest.mark.parametrize("draw", range(3))
+def test_a_third_side_of_other_seeds_leaves_two_paired(draw):
+    chance = np.random.default_rng(draw)
+    common = 3 * chance.normal(size=5)
+    one, two = (
+        sample(*(common + chance.normal(0.3, 1, 5))),
+        sample(*(common + chance.normal(size=5))),
+    )
+    far = sample(-1e3, -1e3 + 1, -1e3 + 2)
+    apart = gap(one, two, paired=True)
+    first = students.cdf(apart.effect / apart.error, 4)
+    assert ranked(one, far, two)[0].shares[0] == pytest.approx(first, abs=4 * 0.5 / DRAWS**0.5)
+
+
+def test_only_those_that_are_all_paired_share_their_chance():
+    here, later = sample(1.0, 2.0, 3.0), sample(1.0, 2.0, 3.0, seeds=(5, 6, 7))
+    grid = [side(f"{study}/{arm}", arm, study) for study in "ab" for arm in ("kd", "ce")]
+    assert groups(grid, [here] * 4) == [[0, 1], [2, 3]]
+    assert groups(grid[:1] + grid[2:3], [here] * 2) == [[0, 1]]  # one arm of two studies
+    assert groups(grid, [here, later, here, later]) == [[0, 2], [1, 3]]
+    unknown = sample(1.0, 2.0, 3.0, seeds=(None, None, None))
+    assert groups(grid[:3], [unknown, here, unknown]) == [[0], [1], [2]]
+
+
+@pytest.mark.parametrize(("seeds", "high"), [(3, 2), (4, 2), (7, 1)])
+def test_without_spread_no_rank_is_surer_than_a_permutation(seeds, high):
+    first, second = ranked(sample(*[9.0] * seeds), sample(*[1.0] * seeds))
+    assert (first.rank, first.low, first.high) == (1.0, 1, high)
+    assert second.shares[0] == pytest.approx(2.0**-seeds, abs=4 * (2.0**-seeds / DRAWS) ** 0.5)
+    drifted = ranked(sample(*range(1, seeds + 1)), sample(*range(seeds)))
+    assert drifted[0].high == high
+
+
+def test_sides_that_are_alike_in_all_seeds_share_their_ranks():
+    found = ranked(sample(9.0, 9.0, 9.0), sample(2.0, 2.0, 2.0), sample(2.0, 2.0, 2.0))
+    assert [r.rank for r in found] == [1.0, 2.5, 2.5]
+    assert found[1].shares == found[2].shares
+    assert (found[1].low, found[1].high) == (1, 3)
+    assert found[1].shares == pytest.approx((0.0625, 0.5, 0.4375), abs=0.02)
 
 
 def test_equal_values_share_their_ranks_evenly():
