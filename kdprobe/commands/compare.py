@@ -10,7 +10,8 @@ from kdprobe.commands.tables import print_json, print_table
 from kdprobe.comparing.comparison import compare as set_side_by_side
 from kdprobe.comparing.gate import Gate, judge_rule
 from kdprobe.comparing.record import By, Comparison, Difference
-from kdprobe.report.comparison import strongest, write_comparison
+from kdprobe.report.comparison import write_comparison
+from kdprobe.report.comparison_order import strongest
 from kdprobe.report.comparison_rows import key_of, where
 from kdprobe.report.numbers import interval, number
 

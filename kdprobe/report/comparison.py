@@ -16,12 +16,11 @@ from kdprobe.report.comparison_chapters import (
     missing_table,
     verdict_table,
 )
+from kdprobe.report.comparison_order import strongest
 from kdprobe.report.comparison_rows import (
-    DECIDED,
     SIGNS,
     data,
     key_of,
-    strength,
     subjects,
     tones,
     where,
@@ -75,7 +74,6 @@ def comparison_page(comparison: Comparison, gates: tuple[Gate, ...] = ()) -> str
     filled.filters |= {"where": where}
     filled.globals |= {
         "signs": SIGNS,
-        "decided": DECIDED,
         "most_lines": MOST_LINES,
         "around": AROUND,
         "row": ROW,
@@ -101,13 +99,6 @@ def comparison_page(comparison: Comparison, gates: tuple[Gate, ...] = ()) -> str
         centres=held["centres"],
         **frame(STYLES, SCRIPTS),
     )
-
-
-def strongest(comparison: Comparison) -> list[Difference]:
-    """The decided differences, leading quantities first, then by how clear of zero they are."""
-    leading = {entry.name: entry.leading for entry in comparison.quantities}
-    decided = [d for d in comparison.differences if d.outcome in DECIDED]
-    return sorted(decided, key=lambda d: (not leading[d.quantity], -strength(d)))
 
 
 def _gaps_by_line(comparison: Comparison) -> dict[tuple[int, int], Difference]:

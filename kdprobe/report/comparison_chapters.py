@@ -3,7 +3,8 @@
 from kdprobe.comparing.gate import Gate
 from kdprobe.comparing.record import Comparison, Difference
 from kdprobe.panels import Cell, Effect, Forest, Panel, Table
-from kdprobe.report.comparison_rows import DECIDED, where
+from kdprobe.report.comparison_order import DECIDED
+from kdprobe.report.comparison_rows import where
 from kdprobe.report.document import Chapter
 
 MOST_EFFECTS = 24  # in one forest

@@ -9,8 +9,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from kdprobe.comparing.comparison import against
-from kdprobe.comparing.record import Comparison, Difference, Rank, Row, Sample, Side
+from kdprobe.comparing.record import Comparison, Rank, Row, Sample, Side
 from kdprobe.report.colours import PRINT
+from kdprobe.report.comparison_order import strongest
 from kdprobe.report.numbers import UNKNOWN, interval, number
 
 MOST_GAPS = 20_000  # differences in one page; with more only those against one baseline
@@ -22,7 +23,6 @@ SIGNS = {
     "equal": "=",
     "undecided": "?",
 }
-DECIDED = ("better", "worse", "higher", "lower")
 Key = tuple[str, tuple[tuple[str, str], ...], str]  # quantity, place, side
 
 
@@ -166,7 +166,6 @@ def data(comparison: Comparison) -> dict[str, Any]:
         "sides": sides,
         "baseline": sides.index(comparison.baseline),
         "signs": SIGNS,
-        "decided": DECIDED,
         "centres": _centres(comparison),
         "gaps": {
             sides.index(base): _gaps(
@@ -189,11 +188,13 @@ def _centres(comparison: Comparison) -> list[list[float | None]]:
 
 
 def _gaps(comparison: Comparison) -> list[list[Any]]:
-    """(row, side, text, change, strength) of every difference, as in `shown_gaps`."""
+    """(row, side, text, change, its place among the decided or null) of every difference."""
     place = {key_of(row.quantity, row.at): number_ for number_, row in enumerate(comparison.rows)}
     side = {entry.name: number_ for number_, entry in enumerate(comparison.sides)}
+    order = {(*key_of(d.quantity, d.at), d.side): i for i, d in enumerate(strongest(comparison))}
     return [
-        [place[key_of(d.quantity, d.at)], side[d.side], interval(d), d.outcome, strength(d)]
+        [place[key_of(d.quantity, d.at)], side[d.side], interval(d), d.outcome]
+        + [order.get((*key_of(d.quantity, d.at), d.side))]
         for d in comparison.differences
     ]
 
@@ -201,10 +202,3 @@ def _gaps(comparison: Comparison) -> list[list[Any]]:
 def key_of(quantity: str, at: dict[str, str]) -> tuple[str, tuple[tuple[str, str], ...]]:
     """What tells one row from another."""
     return quantity, tuple(at.items())
-
-
-def strength(difference: Difference) -> float:
-    """How many half-widths of its interval an effect is from zero: what is shown first."""
-    if difference.low is None or difference.high is None or difference.high == difference.low:
-        return 0.0
-    return round(abs(difference.effect) / (difference.high - difference.low) * 2, 2)

@@ -14,8 +14,9 @@ from comparable import results
 from kdprobe.comparing.comparison import compare
 from kdprobe.comparing.gate import judge_rule
 from kdprobe.comparing.record import Comparison
-from kdprobe.report.comparison import comparison_page, strongest, write_comparison
+from kdprobe.report.comparison import comparison_page, write_comparison
 from kdprobe.report.comparison_chapters import comparison_chapters, forests
+from kdprobe.report.comparison_order import strongest
 from kdprobe.report.comparison_rows import MOST_GAPS, data, tones
 from kdprobe.report.numbers import interval
 

@@ -13,6 +13,7 @@
   const MOST = 12;
   let base = held.baseline;
 
+  const isDecided = (gap) => gap[4] !== null; // [row, side, text, change, place among the decided]
   const all = (what, within = document) => [...within.querySelectorAll(what)];
   const bodies = new Map(all("tbody[data-row]").map((body) => [Number(body.dataset.row), body]));
   const rows = new Map([...bodies].map(([row, body]) => [row,
@@ -70,9 +71,7 @@
   }
 
   function tell(gaps) {
-    const leading = (row) => bodies.get(row).closest(".group").dataset.leading === "true";
-    const decided = gaps.filter((gap) => held.decided.includes(gap[3]))
-      .sort((a, b) => leading(b[0]) - leading(a[0]) || b[4] - a[4]);
+    const decided = gaps.filter(isDecided).sort((a, b) => a[4] - b[4]);
     told.replaceChildren(...decided.slice(0, MOST).map(sentence));
     document.getElementById("none").hidden = decided.length > 0;
     const more = document.getElementById("more");
@@ -122,7 +121,7 @@
 
   function sift() {
     const wanted = find.value.trim().toLowerCase();
-    const decided = new Set(held.gaps[base].filter((gap) => held.decided.includes(gap[3]) && !off.has(gap[1]))
+    const decided = new Set(held.gaps[base].filter((gap) => isDecided(gap) && !off.has(gap[1]))
       .map((gap) => gap[0]));
     let shown = 0;
     for (const [row, body] of bodies) {
