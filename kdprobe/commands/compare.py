@@ -11,9 +11,9 @@ from kdprobe.comparing.comparison import compare as set_side_by_side
 from kdprobe.comparing.gate import Gate, judge_rule
 from kdprobe.comparing.record import By, Comparison, Difference
 from kdprobe.report.comparison import write_comparison
-from kdprobe.report.comparison_order import strongest
+from kdprobe.report.comparison_order import gap_text, strongest
 from kdprobe.report.comparison_rows import key_of, where
-from kdprobe.report.numbers import interval, number
+from kdprobe.report.numbers import number
 
 MOST_LINES = 40  # of one table on stdout
 
@@ -142,7 +142,7 @@ def _print_differences(
     }
     rows = [
         (d.quantity, where(d.at), d.side, number(means[*key_of(d.quantity, d.at), d.side]))
-        + (number(means[*key_of(d.quantity, d.at), d.baseline]), interval(d), d.outcome)
+        + (number(means[*key_of(d.quantity, d.at), d.baseline]), gap_text(d), d.outcome)
         for d in differences[:MOST_LINES]
     ]
     columns = ("quantity", "where", "side", "mean", "baseline", "difference", "outcome")

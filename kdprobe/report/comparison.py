@@ -1,37 +1,35 @@
 """How does a comparison become one page?  As the report does: one file that loads nothing.
 
 It needs no drawing library: every figure is a few marks on a line, laid out by the template.
+What depends on the baseline stands in the page for each side that may be chosen as one.
 """
 
+from collections import Counter
+from collections.abc import Iterable
 from pathlib import Path
+from typing import TypeVar
 
 from kdprobe.comparing.gate import Gate
 from kdprobe.comparing.record import Comparison, Difference
 from kdprobe.files import write_whole
-from kdprobe.report.colours import Colours
+from kdprobe.report.comparison_bases import changed, data, none_decided, places, what_changed
 from kdprobe.report.comparison_chapters import (
     caveat_table,
     comparison_chapters,
-    forests,
+    judged,
     missing_table,
-    verdict_table,
 )
-from kdprobe.report.comparison_order import strongest
-from kdprobe.report.comparison_rows import (
-    SIGNS,
-    data,
-    key_of,
-    subjects,
-    tones,
-    where,
-)
-from kdprobe.report.sketch import sketch
+from kdprobe.report.comparison_effects import axes, marks
+from kdprobe.report.comparison_order import gap_text, strongest
+from kdprobe.report.comparison_rows import SIGNS, key_of, subjects, tones, where
 from kdprobe.report.tables import write_named
 from kdprobe.report.templating import environment, frame
 
-STYLES = ("page", "tables", "figures", "compare")
-ROW, AROUND = 20, 56  # pixels of a figure: a row, and its axis
-SCRIPTS = ("page", "compare")
+STYLES = ("page", "tables", "compare", "compare_effects")
+SCRIPTS = ("page", "tables", "compare", "compare_effects")
+MOST_EFFECTS = 24  # of a figure; one with more starts folded
+Line = tuple[int, int]  # row and side
+T = TypeVar("T")
 MOST_LINES = 6  # of a gate and kind
 MOST_TOLD = 12  # decided differences on the first screen
 
@@ -71,12 +69,11 @@ def write_comparison(
 def comparison_page(comparison: Comparison, gates: tuple[Gate, ...] = ()) -> str:
     """The comparison as one HTML document, with the outcome of its gates."""
     filled = environment()
-    filled.filters |= {"where": where}
+    filled.filters |= {"where": where, "gap": gap_text}
     filled.globals |= {
         "signs": SIGNS,
         "most_lines": MOST_LINES,
-        "around": AROUND,
-        "row": ROW,
+        "most_effects": MOST_EFFECTS,
     }
     held, told = data(comparison), strongest(comparison)
     return filled.get_template("compare.html.j2").render(
@@ -84,36 +81,37 @@ def comparison_page(comparison: Comparison, gates: tuple[Gate, ...] = ()) -> str
         gates=gates,
         subjects=subjects(comparison),
         tones=tones(comparison.sides),
-        gaps=_gaps_by_line(comparison),
+        gaps=_by_line(comparison, ((d, d) for d in comparison.differences)),
         told=told[:MOST_TOLD],
         told_total=len(told),
-        tallies=_tallies(comparison),
-        caveats=caveat_table(comparison) if comparison.caveats else None,
-        verdicts=verdict_table(comparison) if comparison.verdicts else None,
-        missing=missing_table(comparison) if comparison.missing else None,
-        figures=[
-            (panel, sketch(panel, Colours([]), AROUND + ROW * len(panel.effects)))
-            for panel in forests(comparison)
+        tallies=[
+            _tally(d for d in comparison.differences if d.side == side.name)
+            for side in comparison.sides
         ],
+        of_group={
+            entry.name: _tally(d for d in comparison.differences if d.quantity == entry.name)
+            for entry in comparison.quantities
+        },
+        judged=judged(comparison),
+        caveats=caveat_table(comparison) if comparison.caveats else None,
+        missing=missing_table(comparison) if comparison.missing else None,
+        axes=axes(comparison),
+        marks=_by_line(comparison, marks(comparison)),
+        changed=changed(comparison),
+        notes=(none_decided(comparison), what_changed(comparison)),
         data=held,
         centres=held["centres"],
         **frame(STYLES, SCRIPTS),
     )
 
 
-def _gaps_by_line(comparison: Comparison) -> dict[tuple[int, int], Difference]:
-    """The difference of every (row, side)."""
-    rows = {key_of(row.quantity, row.at): place for place, row in enumerate(comparison.rows)}
-    sides = {side.name: place for place, side in enumerate(comparison.sides)}
-    return {(rows[key_of(d.quantity, d.at)], sides[d.side]): d for d in comparison.differences}
+def _by_line(comparison: Comparison, found: Iterable[tuple[Difference, T]]) -> dict[Line, T]:
+    """What belongs to a difference, by the numbers of its row and side."""
+    row, side = places(comparison)
+    return {(row[key_of(d.quantity, d.at)], side[d.side]): told for d, told in found}
 
 
-def _tallies(comparison: Comparison) -> list[dict[str, int]]:
-    """How often every side is better, worse ... than the baseline."""
-    return [
-        {
-            change: sum(d.outcome == change for d in comparison.differences if d.side == side.name)
-            for change in SIGNS
-        }
-        for side in comparison.sides
-    ]
+def _tally(differences: Iterable[Difference]) -> dict[str, int]:
+    """How often it is better, worse ... than the baseline."""
+    counts = Counter(d.outcome for d in differences)
+    return {change: counts[change] for change in SIGNS}

@@ -1,14 +1,10 @@
 """Which panels tell a comparison?  Chapters of plain data, for tables and for every output."""
 
 from kdprobe.comparing.gate import Gate
-from kdprobe.comparing.record import Comparison, Difference
-from kdprobe.panels import Cell, Effect, Forest, Panel, Table
-from kdprobe.report.comparison_order import DECIDED
+from kdprobe.comparing.record import Comparison
+from kdprobe.panels import Cell, Panel, Table
 from kdprobe.report.comparison_rows import where
 from kdprobe.report.document import Chapter
-
-MOST_EFFECTS = 24  # in one forest
-VERDICT = {"better": "supported", "worse": "contradicted"}
 
 
 def comparison_chapters(
@@ -82,37 +78,7 @@ def _differences(comparison: Comparison) -> tuple[Panel, ...]:
         rows=rows,
         name="differences",
     )
-    return (*forests(comparison), table)
-
-
-def forests(comparison: Comparison) -> tuple[Forest, ...]:
-    """A forest for every leading quantity: one unit, one axis."""
-    found = []
-    for entry in comparison.quantities:
-        shown = [d for d in comparison.differences if d.quantity == entry.name]
-        if entry.leading and shown:
-            found.append(
-                Forest(
-                    title=f"{entry.name}: {entry.meaning}",
-                    how_to_read=f"Minus {comparison.baseline}, with 95% intervals over seeds.",
-                    x_label=f"difference in {entry.name}",
-                    effects=tuple(_effect(d) for d in shown[:MOST_EFFECTS]),
-                )
-            )
-    return tuple(found)
-
-
-def _effect(difference: Difference) -> Effect:
-    place = where(difference.at)
-    return Effect(
-        name=f"{difference.side}, {place}" if place else difference.side,
-        value=difference.effect,
-        low=difference.low,
-        high=difference.high,
-        verdict=VERDICT.get(
-            difference.outcome, "" if difference.outcome in DECIDED else "undecided"
-        ),
-    )
+    return (table,)
 
 
 def _values(comparison: Comparison) -> Table:
@@ -147,22 +113,27 @@ def _ranking(comparison: Comparison) -> Table:
 
 def verdict_table(comparison: Comparison) -> Table:
     """Every hypothesis at every place, a column a side."""
-    judged = [
-        place
-        for place in range(len(comparison.sides))
-        if any(entry.outcomes[place] is not None for entry in comparison.verdicts)
-    ]
+    shown = judged(comparison)
     return Table(
         title="Hypotheses side by side",
         how_to_read="Each study's own verdict, as its results.json holds it.",
-        columns=("claim", "where", *(comparison.sides[place].name for place in judged), "changed"),
+        columns=("claim", "where", *(comparison.sides[place].name for place in shown), "changed"),
         rows=tuple(
-            (entry.claim, where(entry.at), *(entry.outcomes[place] for place in judged))
+            (entry.claim, where(entry.at), *(entry.outcomes[place] for place in shown))
             + ("yes" if entry.changed else "no",)
             for entry in comparison.verdicts
         ),
         name="verdicts",
     )
+
+
+def judged(comparison: Comparison) -> list[int]:
+    """The places of the sides of which some hypothesis is judged."""
+    return [
+        place
+        for place in range(len(comparison.sides))
+        if any(entry.outcomes[place] is not None for entry in comparison.verdicts)
+    ]
 
 
 def missing_table(comparison: Comparison) -> Table:

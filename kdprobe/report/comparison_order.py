@@ -8,6 +8,7 @@ that of a permutation, is what says how sure that is.
 from math import inf
 
 from kdprobe.comparing.record import Comparison, Difference
+from kdprobe.report.numbers import interval
 
 DECIDED = ("better", "worse", "higher", "lower")
 
@@ -17,6 +18,11 @@ def strongest(comparison: Comparison) -> list[Difference]:
     leading = {entry.name: entry.leading for entry in comparison.quantities}
     decided = [d for d in comparison.differences if d.outcome in DECIDED]
     return sorted(decided, key=lambda d: (not leading[d.quantity], d.p_value or 0.0, -strength(d)))
+
+
+def gap_text(difference: Difference) -> str:
+    """The effect with its interval; a plain 0 where every seed has the same number."""
+    return "0" if difference.outcome == "equal" else interval(difference)
 
 
 def strength(difference: Difference) -> float:

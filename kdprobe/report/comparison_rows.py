@@ -1,21 +1,16 @@
 """What does the page of a comparison show of every number?  Places on a scale, and short texts.
 
-Everything is worked out here; the template lays it out, and `compare.js` only picks among what the
-page holds when another baseline is chosen.
+Nothing here depends on the baseline; what does is in `comparison_bases.py`.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
-from kdprobe.comparing.comparison import against
-from kdprobe.comparing.record import Comparison, Rank, Row, Sample, Side
+from kdprobe.comparing.record import Change, Comparison, Rank, Row, Sample, Side
 from kdprobe.report.colours import PRINT
-from kdprobe.report.comparison_order import strongest
-from kdprobe.report.numbers import UNKNOWN, interval, number
+from kdprobe.report.numbers import UNKNOWN, number
 
-MOST_GAPS = 20_000  # differences in one page; with more only those against one baseline
-SIGNS = {
+SIGNS: dict[Change, str] = {
     "better": "✓",
     "worse": "✕",
     "higher": "↑",
@@ -47,6 +42,11 @@ class Place:
     where: str
     lines: tuple[SideLine, ...]
     scale: tuple[str, str]  # both ends
+
+    @property
+    def size(self) -> int:
+        """How many sides have a number here."""
+        return len(self.lines)
 
 
 @dataclass(frozen=True)
@@ -139,7 +139,7 @@ def _rank(rank: Rank) -> str:
     text = number(rank.rank)
     if rank.low is None or rank.high is None:
         return text
-    return f"{text} (sure)" if rank.low == rank.high else f"{text} ({rank.low} to {rank.high})"
+    return f"{text} ({rank.low} to {rank.high})"
 
 
 def tones(sides: Sequence[Side]) -> list[str]:
@@ -157,26 +157,7 @@ def tones(sides: Sequence[Side]) -> list[str]:
 STUDIES = ("teacher-0", "student-0", "other-0", "control-0", "student-3", "student-2", "baseline-1")
 
 
-def data(comparison: Comparison) -> dict[str, Any]:
-    """What `compare.js` needs for every baseline that may be chosen."""
-    sides = [side.name for side in comparison.sides]
-    room = len(comparison.rows) * len(sides) * (len(sides) - 1) <= MOST_GAPS
-    bases = sides if room else [comparison.baseline]
-    return {
-        "sides": sides,
-        "baseline": sides.index(comparison.baseline),
-        "signs": SIGNS,
-        "centres": _centres(comparison),
-        "gaps": {
-            sides.index(base): _gaps(
-                comparison if base == comparison.baseline else against(comparison, base)
-            )
-            for base in bases
-        },
-    }
-
-
-def _centres(comparison: Comparison) -> list[list[float | None]]:
+def centres(comparison: Comparison) -> list[list[float | None]]:
     """Where each side's mean stands on the scale of every row, in percent."""
     found = []
     for row in comparison.rows:
@@ -185,18 +166,6 @@ def _centres(comparison: Comparison) -> list[list[float | None]]:
         means = [sample.mean for sample in row.samples]
         found.append([None if mean is None else _on_scale(mean, ends) for mean in means])
     return found
-
-
-def _gaps(comparison: Comparison) -> list[list[Any]]:
-    """(row, side, text, change, its place among the decided or null) of every difference."""
-    place = {key_of(row.quantity, row.at): number_ for number_, row in enumerate(comparison.rows)}
-    side = {entry.name: number_ for number_, entry in enumerate(comparison.sides)}
-    order = {(*key_of(d.quantity, d.at), d.side): i for i, d in enumerate(strongest(comparison))}
-    return [
-        [place[key_of(d.quantity, d.at)], side[d.side], interval(d), d.outcome]
-        + [order.get((*key_of(d.quantity, d.at), d.side))]
-        for d in comparison.differences
-    ]
 
 
 def key_of(quantity: str, at: dict[str, str]) -> tuple[str, tuple[tuple[str, str], ...]]:

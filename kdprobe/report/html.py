@@ -18,7 +18,7 @@ from kdprobe.report.interactive import figure, plotly_source
 from kdprobe.report.numbers import scales
 from kdprobe.report.overlays import AGAINST, FOR, layers, most_layers
 from kdprobe.report.pictures import heat_colour, most_tiles, tiles
-from kdprobe.report.templating import environment, frame
+from kdprobe.report.templating import LONG_TABLE, environment, frame
 from kdprobe.report.viewer import contact, viewed
 from kdprobe.results import Results
 
@@ -36,7 +36,6 @@ SCRIPTS = (
     "gallery",
 )
 MOST_UNJUDGED = 5  # on the first screen; the others are folded
-LONG_TABLE = 14  # rows; a longer table starts folded
 SLIM_COLUMNS, SLIM_TEXT = 4, 22  # columns, letters
 STRIPES = 9  # colours in the legend of the entropy maps
 
@@ -105,7 +104,6 @@ def _environment() -> Environment:
         "ways": WAYS,
         "scales": scales,
         "is_slim": _is_slim,
-        "long_table": LONG_TABLE,
         "most_tiles": most_tiles,
         "most_layers": most_layers,
         "signs": tuple(f"rgb{colour}" for colour in (AGAINST, FOR)),

@@ -19,6 +19,8 @@ from kdprobe.report.document import describe
 from kdprobe.report.numbers import interval, number, percent
 from kdprobe.report.themes import css
 
+LONG_TABLE = 14  # rows; a longer table starts folded
+
 
 @lru_cache
 def source(name: str) -> str:
@@ -43,7 +45,7 @@ def environment() -> Environment:
         "describe": describe,
         "script_json": script_json,
     }
-    made.globals |= {"icons": ICONS}
+    made.globals |= {"icons": ICONS, "long_table": LONG_TABLE}
     return made
 
 

@@ -7,8 +7,8 @@ from comparable import quantity, sample, side
 
 from kdprobe.comparing.comparison import against
 from kdprobe.comparing.record import Comparison, Row
+from kdprobe.report.comparison_bases import data
 from kdprobe.report.comparison_order import strength, strongest
-from kdprobe.report.comparison_rows import data
 
 BASE = (1.0, 2.0, 3.0, 4.0, 5.0, 6.0)
 

@@ -13,6 +13,7 @@
   const MOST = 12;
   let base = held.baseline;
 
+  const groupOf = (row) => bodies.get(row).closest(".group");
   const isDecided = (gap) => gap[4] !== null; // [row, side, text, change, place among the decided]
   const all = (what, within = document) => [...within.querySelectorAll(what)];
   const bodies = new Map(all("tbody[data-row]").map((body) => [Number(body.dataset.row), body]));
@@ -60,14 +61,29 @@
     mark.style.left = `${centre}%`;
   }
 
+  function counted(gaps) {
+    return Object.keys(held.signs).map((change) => [change, gaps.filter((gap) => gap[3] === change).length])
+      .filter(([, count]) => count).map(([change, count]) => word(change, count));
+  }
+
   function tally(gaps) {
     for (const card of all("[data-tally]")) {
       const side = Number(card.dataset.tally);
-      const counts = Object.keys(held.signs).map((change) => [change,
-        gaps.filter((gap) => gap[1] === side && gap[3] === change).length]);
-      const shown = counts.filter(([, count]) => count).map(([change, count]) => word(change, count));
+      const shown = counted(gaps.filter((gap) => gap[1] === side));
       card.replaceChildren(...(side === base ? [made("span", "change base", "baseline")] : shown));
     }
+    for (const group of all("[data-group]")) {
+      group.replaceChildren(...counted(gaps.filter((gap) => groupOf(gap[0]).id === `q-${group.dataset.group}`)));
+    }
+  }
+
+  function mark() {
+    const changed = new Set(held.changed[base]);
+    for (const row of all("[data-verdict]")) row.classList.toggle("changed", changed.has(Number(row.dataset.verdict)));
+    const [none, what] = held.notes[base];
+    document.getElementById("none").textContent = none;
+    const told = document.getElementById("changed");
+    if (told) told.textContent = what;
   }
 
   function tell(gaps) {
@@ -84,7 +100,7 @@
 
   function sentence([row, side, text, change]) {
     const item = document.createElement("li");
-    const group = bodies.get(row).closest(".group");
+    const group = groupOf(row);
     const link = made("a", "", group.id.slice(2));
     link.href = `#${group.id}`;
     const who = made("span", "who", "");
@@ -103,6 +119,8 @@
     const others = names.filter((_, side) => side !== base);
     const told = others.length < 4 ? others.join(", ") : `${others.length} ${title.dataset.kind}`;
     title.textContent = `${told.replace(/, (?=[^,]*$)/, others.length < 4 ? " and " : ", ")} against ${names[base]}`;
+    document.title = `${title.textContent} · kdprobe comparison`;
+    for (const span of all("[data-base-name]")) span.textContent = names[base];
   }
 
   function rename() {
@@ -125,7 +143,7 @@
       .map((gap) => gap[0]));
     let shown = 0;
     for (const [row, body] of bodies) {
-      const text = `${body.closest(".group").dataset.find} ${body.dataset.label}`.toLowerCase();
+      const text = `${groupOf(row).dataset.find} ${body.dataset.label}`.toLowerCase();
       const fits = text.includes(wanted) && (!only.checked || decided.has(row));
       body.classList.toggle("away", !fits);
       shown += fits;
@@ -136,7 +154,27 @@
       part.classList.toggle("away", empty);
       document.querySelector(`.contents a[href="#${CSS.escape(part.id)}"]`).classList.toggle("away", empty);
     }
+    unfold(wanted !== "" || only.checked);
     document.getElementById("shown").textContent = `${shown} of ${bodies.size} places are shown.`;
+  }
+
+  /* What is looked for is open while it is; what was opened by hand stays so. */
+  function unfold(sought) {
+    for (const fold of all(".group > .fold")) {
+      const found = sought && fold.querySelector("tbody:not(.away)") !== null;
+      if (found && !fold.open) fold.dataset.found = "true";
+      if (found) fold.open = true;
+      else if (!sought && fold.dataset.found) {
+        fold.open = false;
+        delete fold.dataset.found;
+      }
+    }
+  }
+
+  function openGroup(hash) {
+    const group = all(".group").find(({ id }) => [`#${id}`, `#${encodeURIComponent(id)}`].includes(hash));
+    const fold = group?.querySelector(".fold");
+    if (fold) fold.open = true;
   }
 
   function choose(side) {
@@ -146,6 +184,8 @@
     compareLines(gaps);
     tally(gaps);
     tell(gaps);
+    mark();
+    document.dispatchEvent(new CustomEvent("baseline", { detail: base }));
     refresh();
   }
 
@@ -196,6 +236,8 @@
   find.addEventListener("input", sift);
   only.addEventListener("change", sift);
   document.getElementById("reset").addEventListener("click", reset);
+  document.addEventListener("click", ({ target }) => openGroup(target.closest("a")?.getAttribute("href")));
+  openGroup(location.hash);
   if (matchMedia("(max-width: 1340px)").matches) box.querySelector("details").open = false;
   box.hidden = false;
   sift();

@@ -38,7 +38,7 @@
       const button = document.createElement("button");
       button.type = "button";
       button.className = "sort";
-      button.textContent = head.textContent;
+      button.append(...head.childNodes);
       button.addEventListener("click", () => sort(table, head, column));
       head.replaceChildren(button);
     });
@@ -71,18 +71,23 @@
     return figureFiles.csv([cells(table.tHead.rows[0]), ...rows]);
   }
 
+  function saveable(table, bar) {
+    const title = table.caption.textContent, row = document.createElement("p");
+    row.className = "files";
+    row.append(figureFiles.button("CSV", `Save as CSV: ${title}`, () => figureFiles.save(content(table), title, "csv")));
+    bar.append(row);
+  }
+
   function equip(table) {
-    const title = table.caption.textContent, long = table.closest(".fold");
-    const bar = document.createElement("div"), told = document.createElement("span"), row = document.createElement("p");
+    const long = table.closest(".fold");
+    const bar = document.createElement("div"), told = document.createElement("span");
     bar.className = "table-bar";
     told.setAttribute("role", "status");
     if (table.tBodies[0].rows.length >= FEWEST) sortable(table);
     if (long) search(table, bar, told);
-    row.className = "files";
-    row.append(figureFiles.button("CSV", `Save as CSV: ${title}`, () => figureFiles.save(content(table), title, "csv")));
-    bar.append(row);
+    if (typeof figureFiles !== "undefined") saveable(table, bar); // a page may do without
     if (long) long.querySelector(".scroll").before(bar);
-    else table.closest(".scroll").after(bar);
+    else if (bar.hasChildNodes()) table.closest(".scroll").after(bar);
   }
 
   for (const table of document.querySelectorAll("table.data")) if (table.tBodies[0].rows.length) equip(table);
