@@ -88,6 +88,8 @@ def test_gates_are_told_with_their_places(comparison):
     shown = texts(comparison_page(comparison, gates))
     assert "Failed rho < baseline - 0.05" in shown
     assert "Passed accuracy < 0.1" in shown
+    assert shown.count("the baseline is last week, as the command says") == 1
+    assert shown.count("rho < baseline - 0.05") == 1, "not again on each of its lines"
     assert "today at arm kd" in shown
 
 

@@ -109,8 +109,9 @@
     name.dataset.name = side;
     who.append(swatch, name);
     item.dataset.side = side;
-    item.append(link, " ", made("span", "quiet", bodies.get(row).dataset.label), " ", who, " ",
-      made("span", "number", text), " ", word(change));
+    const { label } = bodies.get(row).dataset;
+    const where = label ? [made("span", "quiet", label), " "] : [];
+    item.append(link, " ", ...where, who, " ", made("span", "number", text), " ", word(change));
     return item;
   }
 
