@@ -54,8 +54,10 @@ def _decimals(size: float) -> int:
 
 
 def _signed(value: float, decimals: int) -> str:
-    form = f"+.{decimals}f" if decimals <= MOST_DECIMALS else "+.2g"
-    return f"{value:{form}}".replace("-", MINUS)
+    if decimals > MOST_DECIMALS:
+        return f"{value:+.2g}".replace("-", MINUS)
+    rounded = round(value, decimals)
+    return f"{rounded:+.{decimals}f}".replace("-", MINUS) if rounded else f"{0:.{decimals}f}"
 
 
 def percent(share: float | None) -> str:

@@ -10,6 +10,7 @@ from specimen_metrics import ACCURACY
 from test_page import Reader
 from test_paper import words
 
+from kdprobe.report.accuracies import Gain
 from kdprobe.report.headline import Arm, headline
 from kdprobe.report.html import page
 from kdprobe.report.numbers import interval, percent
@@ -39,6 +40,12 @@ def test_a_gain_has_the_interval_of_student_over_pairs_of_seeds():
         (fmean(pairs) - reach, fmean(pairs) + reach)
     )
     assert arm.gain_in_points == "+4.5 [+1.5, +7.5]"
+
+
+def test_what_rounds_to_nothing_has_no_sign():
+    assert interval(Gain(-0.02, -3.2, 3.1)) == "0.0 [−3.2, +3.1]"
+    assert interval(Gain(-0.02)) == "−0.020"
+    assert interval(Gain(0.0)) == "0.0"
 
 
 def test_two_seeds_have_a_gain_and_no_interval():
