@@ -1,11 +1,15 @@
 """Losses that compare images with each other: against plain loops in float64, and their laws."""
 
+import json
 import math
-from itertools import chain
+from collections.abc import Callable
+from itertools import accumulate, chain
+from pathlib import Path
 
 import pytest
 import torch
 from torch import Tensor
+from torch.profiler import ProfilerActivity, profile
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from kdprobe.errors import InputError
@@ -280,7 +284,7 @@ class Largest(TorchDispatchMode):
 
 @pytest.mark.parametrize(("n", "d"), [(64, 1), (96, 8), (40, 64), (200, 3)])
 @pytest.mark.parametrize("angle", [0, 2])
-def test_rkd_needs_no_more_than_pairs_times_features(n, d, angle):
+def test_rkd_makes_no_tensor_larger_than_pairs_times_features(n, d, angle):
     ours, theirs = drawn(n, d, 1).requires_grad_(), drawn(n, d, 2)
     kept: list[int] = []
 
@@ -293,6 +297,46 @@ def test_rkd_needs_no_more_than_pairs_times_features(n, d, angle):
     assert seen.elements <= (n * n * d if angle else max(n * n, n * d))
     assert seen.elements < n**3 or d >= n
     assert sum(kept) <= 8 * n * n + 16 * n * d
+
+
+def held_at_once(step: Callable[[], object], where: Path) -> float:
+    """The most numbers of four bytes that were allocated at one moment of `step`."""
+    with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as seen:
+        step()
+    seen.export_chrome_trace(str(where))
+    events = json.loads(where.read_text())["traceEvents"]
+    events = sorted((e for e in events if e["name"] == "[memory]"), key=lambda e: e["ts"])
+    return max(accumulate(e["args"]["Bytes"] for e in events)) / 4
+
+
+@pytest.mark.parametrize(
+    ("n", "d", "e"),
+    [(128, 64, 64), (128, 256, 256), (96, 8, 8), (64, 16, 16), (32, 512, 512), (64, 64, 16)],
+)
+@pytest.mark.parametrize("distance", [0, 1])
+def test_rkd_never_holds_more_than_pairs_times_features(n, d, e, distance, tmp_path):
+    """Forward and backward, with all that operations need inside."""
+    ours, theirs = drawn(n, d, 1).requires_grad_(), drawn(n, e, 2)
+
+    def step() -> None:
+        value("rkd", ours, theirs, distance=distance).backward()
+
+    assert held_at_once(step, tmp_path / "trace.json") <= n * n * d
+
+
+@pytest.mark.parametrize("d", [1, 3])
+def test_of_few_features_a_vertex_at_a_time_holds_the_pairs_twice(d, tmp_path):
+    ours, theirs = drawn(100, d, 1).requires_grad_(), drawn(100, d, 2)
+
+    def step() -> None:
+        value("rkd", ours, theirs, distance=0).backward()
+
+    assert held_at_once(step, tmp_path / "trace.json") <= 2.3 * 100 * 100
+
+
+def test_the_watch_on_memory_sees_a_tensor_that_is_gone_again(tmp_path):
+    held = held_at_once(lambda: (drawn(64, 64, 1) * 2).sum(), tmp_path / "trace.json")
+    assert 2 * 64 * 64 <= held < 2.2 * 64 * 64
 
 
 def test_the_watch_sees_the_cube_of_a_plain_angle_loss():

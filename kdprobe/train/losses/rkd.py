@@ -11,8 +11,10 @@ is RKD-D, angle alone RKD-A. It compares the images of one batch; under distribu
 of each process.
 
 RKD-A takes a few vertices j at a time, forward and backward, and keeps only the gradient (n, d):
-no tensor is larger than n^2 d. Differences are taken of the features themselves, because those
-from inner products lose all where features share a large offset.
+all that is held at once, in both passes together, is n^2 d numbers at most where n >= 16, the
+teacher's layer is no wider and d >= 4. (One vertex alone needs about 2 n^2, so of three features or
+less it is that.) Differences are taken of the features themselves, because those from inner
+products lose all where features share a large offset.
 
 Source: Park et al. 2019, arXiv:1904.05068, sections 3.2.1 and 3.2.2.
 """
@@ -51,10 +53,10 @@ class RKD(nn.Module):
         """The layer (n, ...) of both -> scalar; the labels are not looked at. 0 of one image."""
         ours, theirs = map(scaled, rows(student, teacher, self.pairs[0]))
         parts = []
+        if self.angle:  # first, while nothing of the distances waits for the backward pass
+            parts.append(self.angle * angles(ours, theirs))
         if self.distance:
             parts.append(self.distance * F.smooth_l1_loss(distances(ours), distances(theirs)))
-        if self.angle:
-            parts.append(self.angle * angles(ours, theirs))
         return torch.stack(parts).sum()
 
 
@@ -85,7 +87,7 @@ class _Angles(torch.autograd.Function):
         value, slope = ours.new_zeros(()), torch.zeros_like(ours)
         for first, last in chunks(ours, theirs):
             value += _chunk(ours, theirs, first, last, slope)
-        ctx.save_for_backward(slope / len(ours) ** 3)
+        ctx.save_for_backward(slope.div_(len(ours) ** 3))
         return value / len(ours) ** 3
 
     @staticmethod
@@ -96,22 +98,29 @@ class _Angles(torch.autograd.Function):
 
 
 def chunks(ours: Tensor, theirs: Tensor) -> list[tuple[int, int]]:
-    """Where runs of vertices begin and end, none of which needs more than n^2 d elements."""
-    n, d = ours.shape
-    widest = max(n, d, theirs.shape[1])
-    many = max(min(d, CHUNK // (n * widest)), 1)
+    """Where runs of vertices begin and end: as many as fit into n^2 d numbers with all the rest."""
+    (n, d), e = ours.shape, theirs.shape[1]
+    vertex = d + 3 + max(n + max(n, d, e), 2 * d)  # a row of its tensors, as `_chunk` holds them
+    room = n * d - 5 * d - 2 * e  # beside the features, as given and scaled, and their gradient
+    many = max(min(room // vertex, CHUNK // (n * max(n, d, e))), 1)
     return [(first, min(first + many, n)) for first in range(0, n, many)]
 
 
 def _chunk(ours: Tensor, theirs: Tensor, first: int, last: int, slope: Tensor) -> Tensor:
-    """The sum of the triples with vertices from `first` to `last`; adds its gradient to `slope`."""
+    """The sum of the triples with vertices from `first` to `last`; adds its gradient to `slope`.
+
+    What is no longer needed goes before the next is made.
+    """
     along, length = directions(ours, first, last)
-    toward, _ = directions(theirs, first, last)
     apart = along @ along.mT
-    apart -= toward @ toward.mT
+    toward, _ = directions(theirs, first, last)
+    apart.baddbmm_(toward, toward.mT, alpha=-1)
+    del toward
     bent = apart.clamp(-1, 1)  # the slope of Huber's loss, which itself is bent (apart - bent / 2)
     value = (apart.sub_(bent, alpha=0.5)).mul_(bent).sum()
+    del apart
     push = (bent @ along).mul_(2)  # on each direction: it stands on both sides of an angle
+    del bent
     push.sub_(along.mul_((push * along).sum(2, keepdim=True))).div_(length)
     slope += push.sum(0)
     slope[first:last] -= push.sum(1)
