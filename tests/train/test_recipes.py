@@ -57,6 +57,9 @@ def shrunk(recipe, *, deep=False):
 def network(model, deep):
     """A narrow one, and of its family the shallowest."""
     name = model["name"]
+    if name.startswith("wrn"):  # its width stands in its name
+        _, depth, _ = name.split("_")
+        return {**model, "name": f"wrn_{depth if deep else 10}_1", "arguments": {}}
     if not deep:
         name = re.sub(r"^(resnet|vgg)\d+.*", r"\g<1>8", name)
     width = 0.25 if name == "MobileNetV2" else 8
@@ -121,6 +124,55 @@ def test_the_baseline_comes_first_and_is_the_only_one(name):
         assert next(iter(recipe.arms)) == "baseline"
         assert roles[0] == "baseline"
         assert roles.count("baseline") == 1
+
+
+SARFRAZ = (200, 128, 0.1, (60, 120, 160), 0.2, 5e-4, 0.0)  # arXiv:2007.01922
+YUAN = (200, 128, 0.1, (60, 120, 160), 0.2, 5e-4, 1.0)  # arXiv:1909.11723: one epoch of warm-up
+TIAN = (240, 64, 0.05, (150, 180, 210), 0.1, 5e-4, 0.0)  # RepDistiller, arXiv:1910.10699
+FIVE, THREE = (0, 10, 20, 30, 40), (0, 1, 2)
+
+
+@pytest.mark.parametrize(
+    ("name", "settings", "seeds", "data", "teacher", "student"),
+    [
+        ("nine-methods", SARFRAZ, FIVE, "cifar100", "wrn_40_2", "wrn_16_2"),
+        ("capacity-gap", SARFRAZ, FIVE, "cifar100", "wrn_40_2", "wrn_16_2"),
+        ("label-noise", SARFRAZ, FIVE, "cifar10", "resnet26", "resnet8"),
+        ("imbalance", SARFRAZ, FIVE, "cifar10", "resnet26", "resnet8"),
+        ("teacher-free", YUAN, THREE, "cifar100", "ResNet50", "ResNet18"),
+        ("defective", YUAN, THREE, "cifar100", "ResNet50", "ResNet18"),
+        ("reversed", YUAN, THREE, "cifar100", "MobileNetV2", "ResNet18"),
+        ("demo", TIAN, THREE, "cifar10", "resnet56", "resnet20"),
+    ],
+)
+def test_full_size_has_the_settings_of_its_paper(name, settings, seeds, data, teacher, student):
+    for study, recipe in loaded(f"{name}-full").items():
+        how = recipe.optimizer
+        found = (how.epochs, how.batch_size, how.lr, how.milestones, how.gamma)
+        assert (*found, how.weight_decay, how.warmup) == settings
+        assert (how.method, how.momentum, how.schedule) == ("sgd", 0.9, "steps")
+        assert (recipe.seeds, recipe.data.name) == (seeds, data)
+        assert {arm.model.name for arm in recipe.arms.values()} == {student}
+        if study in ("", "gap2") or name in ("label-noise", "imbalance"):
+            assert recipe.teacher.model.name == teacher
+        unchanged = recipe.data.mean == (0, 0, 0) and recipe.data.std == (1, 1, 1)
+        assert unchanged == (settings is SARFRAZ)
+
+
+def test_nine_methods_at_full_size_have_their_weights():
+    """RepDistiller's for what the paper does not tell; rkd's angle weighs twice its distance."""
+    arms = loaded("nine-methods-full")[""].arms
+    assert arms["kd"].loss == "0.1*cross_entropy + 0.9*kd(T=4)"
+    wanted = {"at": "1000*at", "sp": "3000*sp", "rkd": "25*rkd"}
+    assert {name: arms[name].loss for name in wanted} == {
+        name: f"cross_entropy + {term}" for name, term in wanted.items()
+    }
+    assert arms["bss"].loss == (
+        "cross_entropy + 4*kd(T=3, squared=false)@ramp(end=0.25) + 2*bss@ramp(over=0.75)"
+    )
+    assert arms["fitnet"].stages[0].loss.startswith("100*fitnet(")
+    assert arms["fsp"].stages[0].loss.startswith("50*fsp(")
+    assert (arms["dml"].together, arms["one"].together, arms["one"].share) == (2, 3, "stage2")
 
 
 @pytest.mark.parametrize(
