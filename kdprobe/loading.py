@@ -8,6 +8,7 @@ import sys
 import traceback
 from collections.abc import Callable, Collection
 from importlib import import_module
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -46,6 +47,21 @@ def _bundled_body(entry: NetworkEntry) -> nn.Module:
         transforms=entry.transforms,
         **entry.arguments,
     )
+
+
+def parameter_changes(entry: NetworkEntry) -> dict[str, int]:
+    """What each transform of `entry` adds to its parameters, in order: ``{"strip_skips": -2752}``.
+
+    Of a network without transforms nothing. Raises as `build` does.
+    """
+    if not entry.transforms:
+        return {}
+    counts = []
+    for many in range(len(entry.transforms) + 1):
+        body = build(entry.model_copy(update={"transforms": entry.transforms[:many]})).body
+        counts.append(sum(p.numel() for p in body.parameters()))
+    changes = (after - before for before, after in pairwise(counts))
+    return dict(zip(entry.transforms, changes, strict=True))
 
 
 def _own_body(entry: NetworkEntry, allowed: Collection[str]) -> nn.Module:

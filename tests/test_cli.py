@@ -19,7 +19,18 @@ from typing import Any
 
 import pytest
 import torch
-from handmade import FAST, NETWORK, PHOTODIGITS, RUNS, fresh, run, spoil, toml, write_study
+from handmade import (
+    FAST,
+    NETWORK,
+    PHOTODIGITS,
+    RUNS,
+    fresh,
+    run,
+    spoil,
+    toml,
+    write_manifest,
+    write_study,
+)
 from safetensors.torch import save_file
 
 from kdprobe.api import analyze
@@ -602,10 +613,28 @@ def test_every_room_is_listed(kdprobe, what, name):
 def test_inspect_shows_runs_and_layers(kdprobe, study):
     ended = kdprobe("inspect", study)
     assert ended.code == 0
-    assert re.search(r"t +teacher +teacher +resnet8 \(width=2\) +\d+ +0 1 ", ended.out)
+    assert re.search(r"t +teacher +teacher +resnet8 \(width=2\) +\d+ +- +0 1 ", ended.out)
     assert "layers: stem, stage1, stage2, stage3, pooled, logits" in ended.out
     assert "modules: conv1, " in ended.out
     assert kdprobe("inspect", study / "none").code == 3
+
+
+def test_inspect_tells_what_a_twin_without_skips_lost(kdprobe, tmp_path):
+    twin = {**NETWORK, "transforms": ["strip_skips"]}
+    write_manifest(
+        tmp_path, [run("b", "baseline"), run("s", network=twin)], name="hand", data=PHOTODIGITS
+    )
+    for name in ("b", "s"):
+        (tmp_path / name).mkdir()
+        save_file(fresh(0), tmp_path / name / "epoch-0000.safetensors")
+    found = json.loads(kdprobe("inspect", tmp_path, "--json").out)["runs"]
+    plain, stripped = (entry["parameters"] for entry in found)
+    assert [entry["parameter_changes"] for entry in found] == [
+        {},
+        {"strip_skips": stripped - plain},
+    ]
+    shown = kdprobe("inspect", tmp_path).out
+    assert re.search(rf"strip_skips +{stripped} +{stripped - plain} by strip_skips +0 ", shown)
 
 
 def test_the_doctor_finds_what_is_missing(kdprobe, tmp_path, monkeypatch):

@@ -13,7 +13,14 @@ from torch import nn
 
 from kdprobe.datasets.contract import Images
 from kdprobe.errors import InputError, UnknownName
-from kdprobe.loading import BrokenWeights, build, code_digest, load_images, load_network
+from kdprobe.loading import (
+    BrokenWeights,
+    build,
+    code_digest,
+    load_images,
+    load_network,
+    parameter_changes,
+)
 from kdprobe.manifest import DataEntry, NetworkEntry
 from kdprobe.study import Checkpoint, load_study
 
@@ -140,6 +147,18 @@ def test_unknown_names():
         load_images(DataEntry(name="digit"))
     with pytest.raises(InputError, match="data set 'digits' does not take these settings"):
         load_images(DataEntry(name="digits", arguments={"count": 3}))
+
+
+def test_what_each_transform_does_to_the_parameters_is_told():
+    """Of a resnet8 the two projections, 16 -> 32 and 32 -> 64 channels, with their norms."""
+    plain = NetworkEntry(name="resnet8", num_classes=10)
+    assert parameter_changes(plain) == {}
+    twin = plain.model_copy(update={"transforms": ("strip_skips", "cheap_convolutions")})
+    found = parameter_changes(twin)
+    assert list(found) == ["strip_skips", "cheap_convolutions"]
+    assert found["strip_skips"] == -(16 * 32 + 2 * 32 + 32 * 64 + 2 * 64)
+    count, before = (sum(p.numel() for p in build(e).body.parameters()) for e in (twin, plain))
+    assert sum(found.values()) == count - before
 
 
 def test_own_code_runs_only_when_it_was_allowed(own):

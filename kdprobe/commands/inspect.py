@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from kdprobe.commands.tables import print_json, print_table
-from kdprobe.loading import build
+from kdprobe.loading import build, parameter_changes
 from kdprobe.study import Run, load_study
 from kdprobe.taps import named_taps
 
@@ -19,11 +19,13 @@ def inspect(folder: Path, allow_code: Sequence[str], *, as_json: bool) -> None:
     if as_json:
         print_json({"name": study.name, "data": study.data.model_dump(mode="json"), "runs": runs})
         return
-    columns = ("run", "role", "arm", "seed", "model", "parameters", "epochs", "kB")
-    keys = ("id", "role", "arm", "seed", "model", "parameters", "epochs", "kilobytes")
+    columns = ("run", "role", "arm", "seed", "model", "parameters", "changed", "epochs", "kB")
+    keys = ("id", "role", "arm", "seed", "model", "parameters", "parameter_changes", "epochs")
     data = study.data.name or study.data.factory
     title = f"{study.name}, on {data}"
-    print_table(title, columns, [[_shown(run[key]) for key in keys] for run in runs])
+    print_table(
+        title, columns, [[_shown(run[key]) for key in (*keys, "kilobytes")] for run in runs]
+    )
     layers: dict[tuple[str, ...], list[str]] = {tuple(r["taps"]): r["modules"] for r in runs}
     for taps, modules in layers.items():
         click.echo(f"layers: {', '.join(taps)}")
@@ -40,6 +42,7 @@ def _described(run: Run, allow_code: Sequence[str]) -> dict[str, Any]:
         "status": run.entry.status,
         "model": run.last.network.label,
         "parameters": sum(p.numel() for p in body.parameters()),
+        "parameter_changes": parameter_changes(run.last.network),
         "epochs": list(run.epochs),
         "kilobytes": round(sum(c.path.stat().st_size for c in run.checkpoints) / 1000),
         "taps": list(named_taps(body)),
@@ -48,4 +51,6 @@ def _described(run: Run, allow_code: Sequence[str]) -> dict[str, Any]:
 
 
 def _shown(value: object) -> object:
+    if isinstance(value, dict):  # of the parameters, by transforms
+        return ", ".join(f"{change:+,} by {name}" for name, change in value.items()) or "-"
     return " ".join(map(str, value)) if isinstance(value, list) else value

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from kdprobe.errors import InputError
+from kdprobe.loading import parameter_changes
 from kdprobe.manifest import RunEntry
 from kdprobe.models.cost import cost_of
 from kdprobe.models.fingerprint import fingerprint
@@ -189,6 +190,7 @@ def run_record(
         "teacher": dict(teacher.record) if teacher else None,
         "together": list(run.members) if run.together > 1 else None,
         "cost": cost_line(place, member),
+        "parameter_changes": parameter_changes(learner.entry),  # by each transform of the network
         "processes": _processes(place),
         "data": place.facts["data"],
         "normalisation": {"mean": place.mean, "std": place.std},

@@ -5,7 +5,7 @@ import json
 import pytest
 import torch
 from safetensors.torch import load_file
-from toystudy import arm, lines, network, place, recipe, record, trained, weights
+from toystudy import RESNET, arm, lines, network, place, recipe, record, trained, weights
 
 from kdprobe.errors import InputError
 from kdprobe.models.cost import cost_of
@@ -131,6 +131,17 @@ def test_the_cost_is_that_of_the_network(study):
     found = cost_of(body, (3, 32, 32))
     assert (told["parameters"], told["macs"]) == (found.parameters, found.macs)
     assert told["parameters"] == sum(weight.numel() for weight in body.parameters())
+
+
+def test_the_record_tells_what_a_twin_without_skips_lost(tmp_path):
+    twin = {**RESNET, "transforms": ["strip_skips"]}
+    arms = {"base": ARMS["base"], "twin": arm(role="control", model=twin, loss="cross_entropy")}
+    folder = trained(tmp_path, arms, teacher=None)
+    told = record(folder, "twin-seed0")["parameter_changes"]
+    counts = [record(folder, f"{name}-seed0")["cost"]["parameters"] for name in ("twin", "base")]
+    assert told == {"strip_skips": counts[0] - counts[1]}
+    assert told["strip_skips"] < 0
+    assert record(folder, "base-seed0")["parameter_changes"] == {}
 
 
 def test_mislabelled_images_are_told_apart(tmp_path):

@@ -25,8 +25,8 @@ from kdprobe.models.transforms.contract import transform
 def strip_skips(body: nn.Module) -> nn.Module:
     """The non-residual twin of `body`, changed in place. Raises InputError where nothing is added.
 
-    The twin of ``resnet20`` has the keys of ``plain20``. `parameters_of_skips` says beforehand what
-    goes; 'kdprobe inspect' shows what is left.
+    The twin of ``resnet20`` has the keys of ``plain20``. `parameters_of_skips` says beforehand how
+    many parameters go; `run.json` and 'kdprobe inspect' tell it of every run.
     """
     for block in residual_blocks(body):
         block.strip()
