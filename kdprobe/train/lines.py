@@ -224,4 +224,6 @@ def _processes(place: Place) -> Mapping[str, Any]:
         "count": count,
         "images_a_step_and_process": -(-size // count // place.recipe.optimizer.accumulate),
         "normalisation": "statistics of each process's own images; the first one's are saved",
+        "relations": "losses that relate images see those of their process",
+        "gradients": "of the terms and of the step: means over the images of all processes",
     }

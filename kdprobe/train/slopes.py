@@ -1,7 +1,10 @@
 """Do the terms of a loss pull together?  Length of each one's gradient, and its angle with CE's.
 
-On the first batch of an epoch, before the step, over all weights of the networks. The cosine is
-that of the term's gradient with the gradient of a plain cross-entropy on the same logits.
+On the first batch of an epoch (of a batch in parts, the first part), before the step, over all
+weights of the networks. The cosine is that of the term's gradient with the gradient of a plain
+cross-entropy on the same logits. Of several processes each looks at its own images, and what is
+told is the mean over all images, as it moves the weights: the whole batch's, but for losses that
+relate images, which see those of their process, and for BatchNorm, whose statistics are each one's.
 
 Axes: t terms, p parameters.
 """
@@ -16,6 +19,7 @@ from torch.nn import functional as F
 from kdprobe.restore import lent
 from kdprobe.train.learner import Learner
 from kdprobe.train.losses.contract import Batch, Outputs
+from kdprobe.train.processes import Processes
 
 
 def term_slopes(
@@ -34,10 +38,20 @@ def term_slopes(
         values, logits = learner.crowd(learner.stage, weights, batch, teacher, target)
         every = logits.flatten(0, 1).float()
         plain = _flat(F.cross_entropy(every, _repeated(target, logits)), wanted)
-        rows = [_flat(value, wanted) for value in values.sum(0)]
+        rows = [plain, *(_flat(value, wanted) for value in values.sum(0))]
+    plain, *rows = _over_all(learner, torch.stack(rows), len(target))
     labels = [term.label for term in learner.run.stages[learner.stage].terms]
     numbers = [_told(row, plain) for row in rows]
     return {"gradients": dict(zip(labels, numbers, strict=True))}
+
+
+def _over_all(learner: Learner, rows: Tensor, images: int) -> Tensor:
+    """(t + 1, p) gradients of means over the `images` here -> over those of all processes."""
+    if learner.processes == 1:
+        return rows
+    every = Processes(count=learner.processes)
+    count = every.summed(torch.tensor(float(images), device=rows.device))
+    return every.summed(rows * (images / count))
 
 
 def _repeated(target: Tensor, logits: Tensor) -> Tensor:

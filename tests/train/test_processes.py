@@ -85,14 +85,14 @@ def under_torchrun(folder, path, *, count=2, kill=0):
 
 @pytest.fixture(scope="module")
 def alone(tmp_path_factory):
-    return trained(tmp_path_factory.mktemp("alone"), ARMS, *HOW, teacher=TEACHER)
+    return trained(tmp_path_factory.mktemp("alone"), ARMS, *HOW, teacher=TEACHER, gradients=1)
 
 
 @pytest.fixture(scope="module")
 def two(tmp_path_factory):
     """Trained by two processes, into ``first``."""
     home = tmp_path_factory.mktemp("two")
-    path = toml(recipe(ARMS, *HOW, teacher=TEACHER), home / "toy.toml")
+    path = toml(recipe(ARMS, *HOW, teacher=TEACHER, gradients=1), home / "toy.toml")
     must_train(home / "first", path)
     return home
 
@@ -124,6 +124,16 @@ def test_all_images_are_counted_in_the_numbers(alone, two):
                 assert ours[key] == pytest.approx(theirs[key], rel=1e-3, abs=1e-6), key
             for term, told in theirs["terms"].items():
                 assert ours["terms"][term] == pytest.approx(told, rel=1e-3)
+
+
+@pytest.mark.slow
+def test_the_gradients_of_the_terms_are_those_of_all_images(alone, two):
+    """Of half of them they would be longer or shorter by far more."""
+    for run in RUNS:
+        for ours, theirs in zip(lines(two / "first", run), lines(alone, run), strict=True):
+            assert ("gradients" in ours) == bool(ours["epoch"])
+            for term, told in theirs.get("gradients", {}).items():
+                assert ours["gradients"][term] == pytest.approx(told, rel=1e-3, abs=1e-5), run
 
 
 @pytest.mark.slow
