@@ -6,7 +6,8 @@ the same seed with its standard error. It is a measurement, not a law: nothing i
 On photodigits with the recipe's seeds; with one seed on photographs too, where they are at hand:
     KDPROBE_CIFAR10           a folder of CIFAR-10 as images, train/CLASS/*.jpg and test/CLASS/*.jpg
     KDPROBE_CIFAR10_RECIPE    instead of nine-methods; nine-methods-full wants a GPU
-    KDPROBE_CIFAR10_SHARE     of the training images, such as 0.05, for a quick look
+    KDPROBE_CIFAR10_SHARE     of the training images and of the held-out ones, such as 0.05, for a
+                              quick look
 """
 
 import json
@@ -49,10 +50,12 @@ def on_photographs(folder: str) -> Recipe:
     """The recipe on the image folders of CIFAR-10, one seed."""
     recipe = load_recipe(os.environ.get("KDPROBE_CIFAR10_RECIPE", "nine-methods"))
     raw, share = recipe.model_dump(mode="json"), os.environ.get("KDPROBE_CIFAR10_SHARE", "")
-    raw["seeds"] = raw["seeds"][:1]
+    raw |= {"seeds": raw["seeds"][:1], "checkpoints": [0, recipe.optimizer.epochs]}
+    raw["teacher"]["checkpoints"] = [0, recipe.teacher.epochs or recipe.optimizer.epochs]
     raw["data"] |= {"name": "folder", "arguments": {"folder": folder, "size": 32}}
     if share:
         raw["data"]["corrupt"] = [f"fraction(share={share})"]
+        raw["data"]["validation"] *= float(share)
     return settle(raw, title="nine methods on photographs")
 
 

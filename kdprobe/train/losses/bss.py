@@ -20,7 +20,8 @@ The student looks at the x' in a batch of their own. While it trains, its BatchN
 variance over them alone, and the running ones move towards theirs as they do towards the batch's
 (so in the authors' code). For the shapes to stay the same in every step, images that are not
 rightly named fill up the base; they pass through the networks and count for nothing in the loss.
-A step costs `steps` looks of the teacher forward and backward, and one more of both networks.
+A step costs `steps` looks of the teacher forward and backward, and one more of both networks:
+between two networks ResNet-20 at batch 128, 5 to 8 times the cost of a ResNet-20 step.
 
 Source: Heo et al. 2019, arXiv:1805.05532, section 3.
 """

@@ -15,7 +15,7 @@ mean is the same. Memories, embeddings and Z are saved beside the student: 2 M d
 50,000 images. Under distributed training each process has memories of its own, and writes what it
 was shown. The usual weight is .8.
 
-On a CPU it costs 10 to 14% of a ResNet-20 step at batch 128, because 16384 negatives are compared
+On a CPU it costs 7 to 14% of a ResNet-20 step at batch 128, because 16384 negatives are compared
 with each image by either network: 4 n N d multiplications there and back. With 1024 it is 1 to 2%.
 
 Source: Tian, Krishnan and Isola 2020, arXiv:1910.10699, section 3.

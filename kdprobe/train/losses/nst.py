@@ -7,7 +7,7 @@
 The means of k are over all pairs of channels; layers are summed. Any two numbers of channels can be
 compared; maps of two sizes are averaged down to the smaller. The usual weight is 50.
 
-On a CPU it costs 6 to 8% of a ResNet-20 step at batch 128, for each layer takes three products of
+On a CPU it costs 6 to 9% of a ResNet-20 step at batch 128, for each layer takes three products of
 c c h w, there and back; layers="stage3" alone costs a quarter of that.
 
 Source: Huang and Wang 2017, arXiv:1707.01219, section 4, with the polynomial kernel (d = 2, c = 0).

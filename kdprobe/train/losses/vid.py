@@ -8,7 +8,7 @@ each channel, 5 at first, are trained along and saved beside the student. The lo
 The paper sums where this takes the mean, as released codes do; their r has several layers. Maps of
 two sizes are averaged down to the smaller. The usual weight is 1.
 
-On a CPU it costs 5 to 7% of a ResNet-20 step at batch 128: three convolutions more are trained.
+On a CPU it costs 5 to 8% of a ResNet-20 step at batch 128: three convolutions more are trained.
 
 Source: Ahn et al. 2019, arXiv:1904.05835, section 2 (equations 4 to 6).
 """
