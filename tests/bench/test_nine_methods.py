@@ -39,10 +39,8 @@ def table(folder: Path, arms: list[str], seeds: tuple[int, ...]) -> list[str]:
     lines = []
     for arm, values in found.items():
         gains = [value - other for value, other in zip(values, base, strict=True)]
-        error = stdev(gains) / len(gains) ** 0.5 if len(gains) > 1 else float("nan")
-        lines.append(
-            f"  {arm:10} {fmean(values):6.2f} %   gain {fmean(gains):+6.2f} +- {error:.2f}"
-        )
+        spread = f"+- {stdev(gains) / len(gains) ** 0.5:.2f}" if len(gains) > 1 else "(one seed)"
+        lines.append(f"  {arm:10} {fmean(values):6.2f} %   gain {fmean(gains):+6.2f} {spread}")
     return lines
 
 
