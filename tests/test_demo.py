@@ -11,8 +11,8 @@ import pytest
 from kdprobe.metrics.contract import METRICS
 from kdprobe.results import read_results
 from kdprobe.study import load_study
+from kdprobe.train.claiming import completed
 from kdprobe.train.recipe import load_recipe
-from kdprobe.train.records import completed
 
 DEMO = Path(__file__).parent.parent / "checkpoints" / "demo"
 MEGABYTE = 1_000_000

@@ -9,7 +9,8 @@ from safetensors.torch import load_file
 from kdprobe.loading import build
 from kdprobe.manifest import RunEntry
 from kdprobe.models.contract import Network
-from kdprobe.train.loop import placed, train
+from kdprobe.train.loop import train
+from kdprobe.train.placing import placed
 from kdprobe.train.plan import cohorts
 from kdprobe.train.recipe import Recipe, settle
 from kdprobe.train.views import batches

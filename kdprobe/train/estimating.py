@@ -14,9 +14,9 @@ import torch
 
 from kdprobe.device import repeatable
 from kdprobe.train.cohort import learner_of
-from kdprobe.train.loop import placed
 from kdprobe.train.losses.contract import Batch
 from kdprobe.train.place import Place
+from kdprobe.train.placing import placed
 from kdprobe.train.plan import Cohort, RunPlan, cohorts
 from kdprobe.train.settings import Recipe
 from kdprobe.train.sources import untrained_view

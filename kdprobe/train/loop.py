@@ -7,30 +7,22 @@ and number of threads.
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import torch
-from torch import Tensor
 
-from kdprobe.datasets.contract import Images
 from kdprobe.device import choose_device, repeatable
-from kdprobe.errors import InputError, UnknownName
-from kdprobe.loading import load_images
 from kdprobe.train import records
 from kdprobe.train.adopting import adopt
 from kdprobe.train.boards import summary_writer
-from kdprobe.train.cohort import first_batch, learner_of, train_cohort
-from kdprobe.train.corrupting import corrupted
-from kdprobe.train.holding import held_out
-from kdprobe.train.learner import Learner
-from kdprobe.train.memory import must_have_room
-from kdprobe.train.place import Place, Progress
-from kdprobe.train.plan import Cohort, RunPlan, cohorts, data_entry
+from kdprobe.train.claiming import claim
+from kdprobe.train.cohort import train_cohort
+from kdprobe.train.place import Progress
+from kdprobe.train.placing import placed
+from kdprobe.train.plan import cohorts
 from kdprobe.train.processes import Processes, joined, own_device
 from kdprobe.train.ranking import write_search
 from kdprobe.train.recipe import Recipe, load_recipes, settle
-from kdprobe.train.sources import untrained_view
-from kdprobe.train.views import Share
+from kdprobe.train.rehearsing import rehearse
 
 
 def train(
@@ -84,7 +76,7 @@ def _train_study(
     boards: bool,
 ) -> None:
     if processes.writes:
-        records.claim(folder, recipe)
+        claim(folder, recipe)
     processes.wait()
     waiting = [plan for plan in cohorts(recipe) if not records.finished(folder, plan)]
     if waiting:
@@ -134,120 +126,3 @@ def folders_of(
 
 def _silent(event: Progress) -> None:
     pass
-
-
-def placed(
-    recipe: Recipe,
-    folder: Path,
-    device: torch.device,
-    progress: Callable[[Progress], None],
-    processes: Processes | None = None,
-) -> Place:
-    """The data of a recipe on their device, parted and corrupted.
-
-    Raises:
-        InputError: the data cannot be read, or do not fit the recipe.
-    """
-    train_set, test_set = (load_images(data_entry(recipe), split) for split in ("train", "test"))
-    if train_set.classes != test_set.classes:
-        raise InputError(
-            f"data set {recipe.data.name!r} has {len(train_set.classes)} classes in training and "
-            f"{len(test_set.classes)} in test; wanted the same ones: correct the data set"
-        )
-    seed = int(data_entry(recipe).arguments["seed"])  # type: ignore[arg-type]  # faults.py checked
-    kept, held = held_out(train_set.labels, recipe.data.validation, seed)
-    whole = _share(train_set, kept, device)
-    taken = corrupted(train_set.labels[kept], len(train_set.classes), recipe.data.corrupt, seed)
-    changed = Share(
-        whole.pixels,
-        kept[taken.rows].to(device),
-        taken.labels.to(device),
-        whole.clean[taken.rows.to(device)],
-    )
-    mean, std = _colours(recipe, train_set.pixels, kept)
-    data = {split: _noted(part) for split, part in (("train", train_set), ("test", test_set))}
-    data["parts"] = {
-        "training": len(changed),
-        "validation": len(held),
-        "relabelled": int((changed.labels != changed.clean).sum()),
-        "validation_rows_sha256": records.digest_of_rows(held),
-    }
-    return Place(
-        recipe=recipe,
-        folder=folder,
-        device=device,
-        train=changed,
-        whole=whole,
-        validation=Share(whole.pixels, held.to(device), *_twice(train_set.labels[held], device))
-        if len(held)
-        else None,
-        test=_share(test_set, torch.arange(len(test_set)), device),
-        names=train_set.classes,
-        mean=mean,
-        std=std,
-        facts={"data": data, "environment": records.environment(device)},
-        progress=progress,
-        processes=processes or Processes(),
-    )
-
-
-def _share(images: Images, rows: Tensor, device: torch.device) -> Share:
-    labels = images.labels[rows]
-    return Share(images.pixels.to(device), rows.to(device), *_twice(labels, device))
-
-
-def _twice(labels: Tensor, device: torch.device) -> tuple[Tensor, Tensor]:
-    """Labels as they are given, and the true ones: the same here."""
-    moved = labels.to(device)
-    return moved, moved
-
-
-def _noted(images: Images) -> dict[str, Any]:
-    return {"images": len(images), "sha256": images.digest()}
-
-
-def _colours(
-    recipe: Recipe, pixels: Tensor, rows: Tensor
-) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Mean and standard deviation of each channel: the recipe's, or measured to four digits."""
-    mean, std = recipe.data.mean, recipe.data.std
-    if mean is None or std is None:
-        measured = pixels[rows].double()
-        mean = mean or tuple(measured.mean((0, 2, 3)).tolist())
-        std = std or tuple(measured.std((0, 2, 3), correction=0).clamp_min(1e-4).tolist())
-    return tuple(round(value, 4) for value in mean), tuple(round(value, 4) for value in std)
-
-
-def rehearse(place: Place) -> None:
-    """Let every arm look at two images before hours are spent.
-
-    Raises:
-        InputError: losses do not fit their networks (all are named), or memory or a step is small.
-    """
-    plans, faults = cohorts(place.recipe), []
-    for plan in (p for p in plans if p.seed == plans[-1].seed or p.name == "teacher"):
-        place.processes.must_share(len(place.share(plan)), place.recipe.optimizer.batch_size)
-        learners = []
-        for run in plan.runs:
-            try:
-                learners.append(_look_once(place, plan, run))
-            except (InputError, UnknownName) as error:
-                faults.append(f"  {'arms.' if run.arm != 'teacher' else ''}{run.arm}: {error}")
-        if not faults:
-            must_have_room(place, plan, learners)
-    if faults:
-        raise InputError("some losses do not fit their networks:\n" + "\n".join(faults))
-
-
-def _look_once(place: Place, plan: Cohort, run: RunPlan) -> Learner:
-    """A run as it will be at its start, after a first look; its teacher untrained."""
-    batch = first_batch(place, plan)
-    learner = learner_of(place, plan, run, rehearsed=True)
-    teacher = untrained_view(place, run).look(place, batch) if run.needs_teacher else None
-    learner.meet(batch, teacher)
-    learner.crowd.eval()
-    target = place.share(plan).labels[batch.rows]
-    with torch.random.fork_rng(devices=[]), torch.no_grad():
-        for at, stage in enumerate(run.stages):
-            learner.crowd(at, [1.0] * len(stage.terms), batch, teacher, target)
-    return learner

@@ -13,6 +13,7 @@ from torch import Tensor
 from kdprobe.train import records, saving
 from kdprobe.train.boards import Board
 from kdprobe.train.choosing import best_epoch, chosen, has_stopped
+from kdprobe.train.environment import now
 from kdprobe.train.learner import Learner, Member
 from kdprobe.train.lines import (
     cost_line,
@@ -27,15 +28,15 @@ from kdprobe.train.team import Team
 
 def begin_notes(team: Team, over: int) -> None:
     """Records of the runs as they (again) begin; the lines of what is over are read back."""
-    place, now = team.place, team.place.facts["environment"]
+    place, here = team.place, team.place.facts["environment"]
     if place.processes.writes:
-        resumed = {"after_epoch": over, **now} if over >= 0 else None
+        resumed = {"after_epoch": over, **here} if over >= 0 else None
         if resumed:
-            records.warn_of_change(place.folder / team.plan.runs[0].id, now)
+            records.warn_of_change(place.folder / team.plan.runs[0].id, here)
         for learner, member in team.members():
             folder = place.folder / member.id
             record = run_record(place, team.plan, learner, member, team.teacher(learner))
-            record["started"] = records.now()
+            record["started"] = now()
             records.write_run(folder, record, resumed=resumed)
             records.cut_metrics(folder, over)
     place.processes.wait()

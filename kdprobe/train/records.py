@@ -9,12 +9,8 @@ Under the study's folder: ``study.json``, ``recipe.json``, and for each network 
 import hashlib
 import json
 import logging
-import platform
 import shutil
-import subprocess
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +22,7 @@ from kdprobe.loading import load_network
 from kdprobe.manifest import RunEntry, StudyIndex
 from kdprobe.study import Checkpoint
 from kdprobe.train.choosing import best_epoch
+from kdprobe.train.environment import now
 from kdprobe.train.learner import Member
 from kdprobe.train.measuring import measured
 from kdprobe.train.place import Place, logits_of
@@ -37,91 +34,8 @@ from kdprobe.train.writing import append_line, write_json
 log = logging.getLogger("kdprobe")
 
 
-def environment(device: torch.device) -> dict[str, Any]:
-    """Versions, commit, device and threads: what decides whether bits repeat."""
-    packages = ("torch", "numpy", "kdprobe")
-    return {
-        "versions": {
-            "python": platform.python_version(),
-            **{name: version(name) for name in packages},
-        },
-        "git": _commit(Path(__file__).parent),
-        "device": _spoken(device),
-        "threads": torch.get_num_threads(),
-        "cuda": torch.version.cuda,
-        "cudnn": _cudnn() if device.type == "cuda" else None,
-        "repeatable": "no TF32, deterministic cuDNN without benchmarks",
-    }
-
-
-def _cudnn() -> int | None:
-    found: int | None = torch.backends.cudnn.version()  # type: ignore[no-untyped-call]  # torch's
-    return found
-
-
-def now() -> str:
-    """The time, to the second, in UTC."""
-    return datetime.now(UTC).isoformat(timespec="seconds")
-
-
-def _spoken(device: torch.device) -> str:
-    if device.type == "cuda":
-        return f"{device} ({torch.cuda.get_device_name(device)})"
-    return str(device)
-
-
-def _commit(folder: Path) -> dict[str, Any] | None:
-    """The commit of kdprobe's own sources; None where they are not under git."""
-
-    def git(*words: str) -> str:
-        call = ("git", "-C", str(folder), *words)
-        return subprocess.run(call, capture_output=True, text=True, check=True).stdout.strip()
-
-    try:
-        git("ls-files", "--error-unmatch", "__init__.py")
-        dirty = bool(git("status", "--porcelain", "--untracked-files=no", "."))
-        return {"sha": git("rev-parse", "HEAD"), "dirty": dirty}
-    except (OSError, subprocess.CalledProcessError):
-        return None
-
-
-def claim(folder: Path, recipe: Recipe) -> None:
-    """Make `folder` the place of this recipe.
-
-    Raises:
-        InputError: it holds a study of another recipe, or one that was not trained here.
-        OutputError: it cannot be written.
-    """
-    wanted = recipe.model_dump(mode="json")
-    file = folder / "recipe.json"
-    if file.is_file():
-        found = completed(_read(file))
-        if found != wanted:
-            raise InputError(
-                f"found a study of another recipe in {folder} ({_difference(found, wanted)}); "
-                "wanted the same recipe to go on with; choose another folder with --out, "
-                "or delete this one"
-            )
-    elif any((folder / name).exists() for name in ("study.json", "study.toml")):
-        raise InputError(
-            f"found a study without recipe.json in {folder}; wanted an empty folder; "
-            "choose another one with --out"
-        )
-    else:
-        write_json(file, wanted)
-
-
-def completed(found: dict[str, Any]) -> dict[str, Any]:
-    """A recipe that an older version wrote, with what it did then spelled out."""
-    data = {"validation": 0.0, **found.get("data", {})}
-    try:
-        known = Recipe.model_validate_json(json.dumps({**found, "data": data}))
-    except ValueError:
-        return found
-    return known.model_dump(mode="json")
-
-
-def _read(file: Path) -> dict[str, Any]:
+def read_record(file: Path) -> dict[str, Any]:
+    """A JSON file of the trainer. Raises InputError where it cannot be read."""
     try:
         content: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
         return content
@@ -131,26 +45,12 @@ def _read(file: Path) -> dict[str, Any]:
         ) from error
 
 
-def _difference(found: Mapping[str, Any], wanted: Mapping[str, Any]) -> str:
-    ours, theirs = _flat(found), _flat(wanted)
-    keys = [key for key in {**ours, **theirs} if ours.get(key) != theirs.get(key)]
-    told_first = [f"{key}: found {ours.get(key)!r}, wanted {theirs.get(key)!r}" for key in keys[:3]]
-    return "; ".join(told_first) + (f" and {len(keys) - 3} more" if len(keys) > 3 else "")
-
-
-def _flat(table: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    found: dict[str, Any] = {}
-    for key, value in table.items():
-        inner = _flat(value, f"{prefix}{key}.") if isinstance(value, dict) else None
-        found |= inner or {f"{prefix}{key}": value}
-    return found
-
-
 def finished(folder: Path, cohort: Cohort) -> bool:
     """Whether every run of the cohort is marked finished."""
     files = [folder / name / "run.json" for run in cohort.runs for name in run.members]
     return all(
-        file.is_file() and _read(file).get("run", {}).get("status") == "finished" for file in files
+        file.is_file() and read_record(file).get("run", {}).get("status") == "finished"
+        for file in files
     )
 
 
@@ -159,7 +59,7 @@ def write_run(
 ) -> None:
     """Write the run.json of a run that now trains; one that goes on keeps its first record."""
     file = folder / "run.json"
-    kept = _read(file) if resumed and file.is_file() else record
+    kept = read_record(file) if resumed and file.is_file() else record
     again = [resumed] if resumed else []
     write_json(file, {**kept, "resumed": [*kept.get("resumed", []), *again]})
 
@@ -167,7 +67,7 @@ def write_run(
 def warn_of_change(folder: Path, now: Mapping[str, Any]) -> None:
     """Log what differs between the environment that a run began in and `now`'s."""
     file = folder / "run.json"
-    first = _read(file) if file.is_file() else now
+    first = read_record(file) if file.is_file() else now
     changes = [
         f"{key} {first.get(key)} then, {now[key]} now"
         for key in ("threads", "device", "versions")
@@ -184,7 +84,7 @@ def warn_of_change(folder: Path, now: Mapping[str, Any]) -> None:
 
 def mark_finished(folder: Path, told: Mapping[str, Any]) -> None:
     """Set the status in a run.json, and put `told` beside: what is known at the end only."""
-    record = _read(folder / "run.json")
+    record = read_record(folder / "run.json")
     record["run"]["status"] = "finished"
     write_json(folder / "run.json", {**record, **told, "ended": now()})
 
@@ -201,7 +101,7 @@ def reported_numbers(
     found = {key: line[key] for key in keys}
     if found["test_accuracy"] is None:
         file = place.folder / member.id / BEST / checkpoint_file(best)
-        entry = RunEntry.model_validate(_read(place.folder / member.id / "run.json")["run"])
+        entry = RunEntry.model_validate(read_record(place.folder / member.id / "run.json")["run"])
         network = load_network(Checkpoint(member.id, best, file, entry.network), place.device)
         numbers = measured(logits_of(network, place.test), place.test.labels)
         found |= {"test_accuracy": numbers["accuracy"], "test_loss": numbers["loss"]}
@@ -257,7 +157,9 @@ def write_index(folder: Path, recipe: Recipe) -> None:
 def _shown(folder: Path, members: Sequence[str]) -> str:
     """The chosen one of several networks; the first while nothing is chosen."""
     records = {name: folder / name / "run.json" for name in members[1:]}
-    known = (name for name, file in records.items() if file.is_file() and _read(file).get("chosen"))
+    known = (
+        name for name, file in records.items() if file.is_file() and read_record(file).get("chosen")
+    )
     return next(known, members[0])
 
 

@@ -22,9 +22,9 @@ import torch
 from torch.nn import functional as F
 
 from kdprobe.train.cohort import first_batch, gathered, learner_of, train_epoch
-from kdprobe.train.loop import placed
 from kdprobe.train.noting import begin_notes, note_epoch
 from kdprobe.train.place import Place, Progress
+from kdprobe.train.placing import placed
 from kdprobe.train.plan import cohorts
 from kdprobe.train.recipe import load_recipe
 from kdprobe.train.sources import untrained_view

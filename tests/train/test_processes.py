@@ -23,8 +23,8 @@ from toystudy import (
 )
 
 from kdprobe.errors import InputError, UsageError
-from kdprobe.train.loop import rehearse
 from kdprobe.train.processes import Processes, joined, own_device
+from kdprobe.train.rehearsing import rehearse
 
 SCRIPT = """
 import sys

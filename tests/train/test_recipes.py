@@ -11,8 +11,10 @@ import torch
 
 from kdprobe.auditing import audit
 from kdprobe.study import load_study
-from kdprobe.train.loop import placed, rehearse, train
+from kdprobe.train.loop import train
+from kdprobe.train.placing import placed
 from kdprobe.train.recipe import load_recipes, packaged_recipes
+from kdprobe.train.rehearsing import rehearse
 
 OLD = ("tiny",)  # trained in other tests
 SMALL = tuple(n for n in packaged_recipes() if n not in OLD and not n.endswith("-full"))
