@@ -18,7 +18,7 @@ from kdprobe.train.rates import learning_rate
 from kdprobe.train.settings import Source
 from kdprobe.train.slopes import term_slopes
 from kdprobe.train.sources import network_of, teachers
-from kdprobe.train.state import load_state, save_state
+from kdprobe.train.state import load_state, save_state, state_file
 from kdprobe.train.team import Team
 from kdprobe.train.views import Seen, batches
 
@@ -31,21 +31,28 @@ def train_cohort(place: Place, cohort: Cohort) -> None:
         OutputError: a file cannot be written.
     """
     team = gathered(place, cohort)
-    state = place.folder / "state" / f"{cohort.name}.safetensors"
-    over = load_state(state, team.learners)
-    begin_notes(team, over)
-    for epoch in range(over + 1, cohort.epochs + 1):
-        began = time.perf_counter()
-        awake = [learner for learner in team.learners if not learner.stopped]
-        if epoch > 0:
-            if not awake:
-                break
-            train_epoch(team, awake, epoch)
-        note_epoch(team, awake, epoch, began)
-        if place.processes.writes:
-            save_state(state, epoch, team.learners)
-        place.processes.wait()
+    for learner in team.learners:
+        learner.over = load_state(state_file(place.folder, learner.run.id), learner)
+    begin_notes(team)
+    first = min(learner.over for learner in team.learners) + 1
+    for epoch in range(first, cohort.epochs + 1):
+        awake = [one for one in team.learners if one.over < epoch and not one.stopped]
+        if awake:
+            _pass(team, awake, epoch)
     end_notes(team)
+    place.processes.wait()
+
+
+def _pass(team: Team, awake: Sequence[Learner], epoch: int) -> None:
+    """Train an epoch, note it, and keep the states, which make it count."""
+    place, began = team.place, time.perf_counter()
+    if epoch > 0:
+        train_epoch(team, awake, epoch)
+    note_epoch(team, awake, epoch, began)
+    for learner in awake:
+        if place.processes.writes:
+            save_state(state_file(place.folder, learner.run.id), epoch, learner)
+        learner.over = epoch
     place.processes.wait()
 
 

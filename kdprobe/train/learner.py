@@ -90,6 +90,7 @@ class Learner:
         ]
         self.module: nn.Module = self.crowd
         self.stage, self.stopped, self.processes = 0, False, 1
+        self.over = -1  # the last epoch that counts, because its state is kept; -1 = none
         self.notes = torch.zeros(0, len(self.members), 0)  # (steps, m, 2 t + 3) of this epoch
         self.slopes: dict[str, Any] = {}  # of the terms, where this epoch was looked at
         self._device, self._seed = device, seed

@@ -6,6 +6,7 @@ and number of threads.
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -18,7 +19,7 @@ from kdprobe.train.claiming import claim
 from kdprobe.train.cohort import train_cohort
 from kdprobe.train.place import Progress
 from kdprobe.train.placing import placed
-from kdprobe.train.plan import cohorts
+from kdprobe.train.plan import Cohort, cohorts
 from kdprobe.train.processes import Processes, joined, own_device
 from kdprobe.train.ranking import write_search
 from kdprobe.train.recipe import Recipe, load_recipes, settle
@@ -78,7 +79,7 @@ def _train_study(
     if processes.writes:
         claim(folder, recipe)
     processes.wait()
-    waiting = [plan for plan in cohorts(recipe) if not records.finished(folder, plan)]
+    waiting = [plan for plan in map(partial(_unfinished, folder), cohorts(recipe)) if plan.runs]
     if waiting:
         place = replace(placed(recipe, folder, device, progress, processes), boards=boards)
         if processes.writes:
@@ -89,9 +90,18 @@ def _train_study(
             for plan in waiting:
                 train_cohort(place, plan)
     if processes.writes:
-        records.forget_state(folder)
+        if (folder / "state").is_dir():
+            records.write_index(folder, recipe)  # it may have been killed just before
+            records.forget_state(folder)
         if recipe.search is not None:
             write_search(folder, recipe.search)
+
+
+def _unfinished(folder: Path, cohort: Cohort) -> Cohort:
+    """A cohort without the runs that are finished."""
+    return replace(
+        cohort, runs=tuple(run for run in cohort.runs if not records.finished(folder, run))
+    )
 
 
 def recipes_of(recipe: str | Path | Recipe, overrides: Sequence[str]) -> dict[str, Recipe]:

@@ -26,19 +26,13 @@ from kdprobe.train.lines import (
 from kdprobe.train.team import Team
 
 
-def begin_notes(team: Team, over: int) -> None:
+def begin_notes(team: Team) -> None:
     """Records of the runs as they (again) begin; the lines of what is over are read back."""
-    place, here = team.place, team.place.facts["environment"]
+    place = team.place
     if place.processes.writes:
-        resumed = {"after_epoch": over, **here} if over >= 0 else None
-        if resumed:
-            records.warn_of_change(place.folder / team.plan.runs[0].id, here)
+        _warn_of_change(team)
         for learner, member in team.members():
-            folder = place.folder / member.id
-            record = run_record(place, team.plan, learner, member, team.teacher(learner))
-            record["started"] = now()
-            records.write_run(folder, record, resumed=resumed)
-            records.cut_metrics(folder, over)
+            _begin_record(team, learner, member)
     place.processes.wait()
     for _, member in team.members():
         folder = place.folder / member.id
@@ -47,6 +41,23 @@ def begin_notes(team: Team, over: int) -> None:
             team.boards[member.id] = Board(folder, team.lines[member.id])
     for learner in team.learners:
         learner.stopped = _ends(team, learner, ())
+
+
+def _warn_of_change(team: Team) -> None:
+    """Once for all runs of the cohort."""
+    again = [learner for learner in team.learners if learner.over >= 0]
+    for learner in again[:1]:
+        here = team.place.facts["environment"]
+        records.warn_of_change(team.place.folder / learner.run.id, here)
+
+
+def _begin_record(team: Team, learner: Learner, member: Member) -> None:
+    place, over = team.place, learner.over
+    folder, here = place.folder / member.id, place.facts["environment"]
+    record = run_record(place, team.plan, learner, member, team.teacher(learner))
+    resumed = {"after_epoch": over, **here} if over >= 0 else None
+    records.write_run(folder, {**record, "started": now()}, resumed=resumed)
+    records.cut_metrics(folder, over)
 
 
 def _ends(team: Team, learner: Learner, more: Sequence[Mapping[str, Any]]) -> bool:

@@ -26,7 +26,7 @@ from kdprobe.train.environment import now
 from kdprobe.train.learner import Member
 from kdprobe.train.measuring import measured
 from kdprobe.train.place import Place, logits_of
-from kdprobe.train.plan import Cohort, cohorts, data_entry
+from kdprobe.train.plan import RunPlan, cohorts, data_entry
 from kdprobe.train.saving import BEST, checkpoint_file
 from kdprobe.train.settings import Recipe
 from kdprobe.train.writing import append_line, write_json
@@ -45,9 +45,9 @@ def read_record(file: Path) -> dict[str, Any]:
         ) from error
 
 
-def finished(folder: Path, cohort: Cohort) -> bool:
-    """Whether every run of the cohort is marked finished."""
-    files = [folder / name / "run.json" for run in cohort.runs for name in run.members]
+def finished(folder: Path, run: RunPlan) -> bool:
+    """Whether every network of the run is marked finished."""
+    files = [folder / name / "run.json" for name in run.members]
     return all(
         file.is_file() and read_record(file).get("run", {}).get("status") == "finished"
         for file in files
@@ -166,5 +166,4 @@ def _shown(folder: Path, members: Sequence[str]) -> str:
 def forget_state(folder: Path) -> None:
     """Remove what was needed for going on only."""
     with told(folder / "state"):
-        if (folder / "state").is_dir():
-            shutil.rmtree(folder / "state")
+        shutil.rmtree(folder / "state")

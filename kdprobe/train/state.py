@@ -1,11 +1,12 @@
-"""Where was I?  What a cohort needs to go on after an epoch, as safetensors, never pickled.
+"""Where was I?  What a run needs to go on after an epoch, as safetensors, never pickled.
 
 Weights and statistics in full precision, momentum, path lengths, and the epoch's number. Draws need
-no state: each epoch has its own generators.
+no state: each epoch has its own generators. Each run has a file of its own, so that those who train
+together may be others when it goes on.
 """
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 
 import torch
@@ -17,16 +18,20 @@ from kdprobe.train.learner import Learner
 from kdprobe.train.writing import write_tensors
 
 
-def save_state(path: Path, epoch: int, learners: Sequence[Learner]) -> None:
+def state_file(folder: Path, run: str) -> Path:
+    """Where the state of a run is kept until the study in `folder` is finished."""
+    return folder / "state" / f"{run}.safetensors"
+
+
+def save_state(path: Path, epoch: int, learner: Learner) -> None:
     """Replace the state file: `epoch` is over. Raises OutputError when it cannot be written."""
-    tensors = {name: tensor for learner in learners for name, tensor in _parts(learner)}
-    scales = [learner.scaler.state_dict() for learner in learners]  # empty but in float16
-    facts = {"format": "kdprobe state", "epoch": str(epoch), "scales": json.dumps(scales)}
-    write_tensors(path, tensors, facts)
+    scale = learner.scaler.state_dict()  # empty but in float16
+    facts = {"format": "kdprobe state", "epoch": str(epoch), "scale": json.dumps(scale)}
+    write_tensors(path, dict(_parts(learner)), facts)
 
 
-def load_state(path: Path, learners: Sequence[Learner]) -> int:
-    """Put the learners where they were; the epoch that was over then, or -1 without a file.
+def load_state(path: Path, learner: Learner) -> int:
+    """Put the learner where it was; the epoch that was over then, or -1 without a file.
 
     Raises:
         InputError: the file is broken or not of this recipe.
@@ -34,20 +39,19 @@ def load_state(path: Path, learners: Sequence[Learner]) -> int:
     if not path.is_file():
         return -1
     saved = read_weights(path)
-    places = {name: tensor for learner in learners for name, tensor in _parts(learner)}
+    places = dict(_parts(learner))
     shapes = {name: tensor.shape for name, tensor in saved.tensors.items()}
     if shapes != {name: tensor.shape for name, tensor in places.items()}:
         raise InputError(
             f"state {path} holds other tensors than this recipe trains; "
-            "delete it to train these runs from their start"
+            "delete it to train this run from its start"
         )
     with torch.no_grad():
         for name, place in places.items():
             place.copy_(saved.tensors[name])
-    for learner, scale in zip(learners, json.loads(saved.metadata["scales"]), strict=True):
-        learner.scaler.load_state_dict(scale)
-        for member in learner.members:
-            member.path.restart()
+    learner.scaler.load_state_dict(json.loads(saved.metadata["scale"]))
+    for member in learner.members:
+        member.path.restart()
     return int(saved.metadata["epoch"])
 
 

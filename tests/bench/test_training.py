@@ -214,13 +214,13 @@ def test_what_is_kept_beside_the_epoch(capsys: pytest.CaptureFixture[str], tmp_p
         for name, model in (("resnet8, width 8", SMALL), ("resnet20", RESNET20)):
             place = place_of(tmp_path / model, 1, model, SMALL, *more)
             team = gathered(place, cohorts(place.recipe)[0])
-            begin_notes(team, -1)
+            begin_notes(team)
             for epoch in (1, 2):
                 trained = spent(lambda e=epoch, t=team: train_epoch(t, t.learners, e))
                 noted = spent(
                     lambda e=epoch, t=team: note_epoch(t, t.learners, e, time.perf_counter())
                 )
-                stated = spent(lambda e=epoch, t=team: save_state(state, e, t.learners))
+                stated = spent(lambda e=epoch, t=team: save_state(state, e, *t.learners))
                 told = "validated only" if epoch == 1 else "validated, tested and saved"
                 print(
                     f"  {noted / trained:6.2%} noting, {stated / trained:6.2%} state to go on "

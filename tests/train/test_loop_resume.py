@@ -110,10 +110,10 @@ def test_between_the_best_weights_and_the_state_that_counts_them(whole, tmp_path
     for epoch in (1, 2, 3):
         with monkeypatch.context() as patch:
 
-            def die(path, now, learners, epoch=epoch):
-                if now == epoch and path.stem == "seed0":
+            def die(path, now, learner, epoch=epoch):
+                if now == epoch and path.stem == "base-seed0":  # the first of the two
                     raise Killed
-                real(path, now, learners)
+                real(path, now, learner)
 
             patch.setattr(cohort, "save_state", die)
             with pytest.raises(Killed):
@@ -131,7 +131,7 @@ def test_the_state_holds_all_that_a_step_changes_and_is_gone_at_the_end(whole, t
 
     with pytest.raises(KeyboardInterrupt):
         learn(tmp_path, progress=stop)
-    kept = load_file(tmp_path / "state" / "seed0.safetensors")
+    kept = load_file(tmp_path / "state" / "pair-seed0.safetensors")
     for place in (0, 1):
         for kind in ("weights", "average"):
             assert f"pair-seed0/{kind}/{place}/conv1.weight" in kept

@@ -132,7 +132,7 @@ def test_a_state_of_other_networks_is_refused(tmp_path, small):
     with pytest.raises(KeyboardInterrupt):
         train("tiny", out=tmp_path, overrides=small, progress=stop)
     state = tmp_path / "state"
-    (state / "teacher.safetensors").rename(state / "seed0.safetensors")
+    (state / "teacher.safetensors").rename(state / "kd-seed0.safetensors")
     with pytest.raises(InputError, match="holds other tensors than this recipe trains"):
         train("tiny", out=tmp_path, overrides=small)
 
@@ -175,7 +175,7 @@ def test_a_loss_with_weights_of_its_own_is_trained_and_gone_on_with(tmp_path, sm
     gains = []
 
     def stop(event):
-        state = tmp_path / "killed" / "state" / "seed0.safetensors"
+        state = tmp_path / "killed" / "state" / "kd-seed0.safetensors"
         if event.what == "seed0, epoch 2 of 2":
             raise KeyboardInterrupt
         if state.is_file():
@@ -184,7 +184,7 @@ def test_a_loss_with_weights_of_its_own_is_trained_and_gone_on_with(tmp_path, sm
     whole = train("tiny", out=tmp_path / "whole", overrides=overrides)
     with pytest.raises(KeyboardInterrupt):
         train("tiny", out=tmp_path / "killed", overrides=overrides, progress=stop)
-    after = load_file(tmp_path / "killed" / "state" / "seed0.safetensors")
+    after = load_file(tmp_path / "killed" / "state" / "kd-seed0.safetensors")
     assert float(after["kd-seed0/loss/losses.0.gain"]) != gains[0]
     train("tiny", out=tmp_path / "killed", overrides=overrides)
     assert weights(tmp_path / "killed") == weights(whole)
