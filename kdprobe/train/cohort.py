@@ -7,9 +7,11 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
+from kdprobe.errors import OutputError
 from kdprobe.train import saving
 from kdprobe.train.chance import draw_seed, seed_torch
 from kdprobe.train.learner import Learner
+from kdprobe.train.lines import Diverged
 from kdprobe.train.losses.contract import Batch, Outputs
 from kdprobe.train.noting import begin_notes, end_notes, note_epoch
 from kdprobe.train.place import Place, Progress
@@ -27,7 +29,8 @@ def train_cohort(place: Place, cohort: Cohort) -> None:
     """Train the runs from where they are to their end, and mark them finished.
 
     Raises:
-        InputError: a loss is not finite, or the saved state does not fit.
+        InputError: a loss is not finite (the weights before are kept), or the saved state does
+            not fit.
         OutputError: a file cannot be written.
     """
     team = gathered(place, cohort)
@@ -38,9 +41,37 @@ def train_cohort(place: Place, cohort: Cohort) -> None:
     for epoch in range(first, cohort.epochs + 1):
         awake = [one for one in team.learners if one.over < epoch and not one.stopped]
         if awake:
-            _pass(team, awake, epoch)
+            with _keeping(team):
+                _pass(team, awake, epoch)
     end_notes(team)
     place.processes.wait()
+
+
+@contextmanager
+def _keeping(team: Team) -> Iterator[None]:
+    """Where an epoch fails, keep the last good one, and say which it is."""
+    try:
+        yield
+    except Diverged as error:
+        _keep_last_good(team.place, error.learner)
+        raise
+    except OutputError as error:
+        over = min(learner.over for learner in team.learners)
+        since = f"after epoch {over}" if over >= 0 else "from the start"
+        raise OutputError(f"{error} {since} of {team.plan.name}") from error
+
+
+def _keep_last_good(place: Place, learner: Learner) -> None:
+    """The weights of the last epoch that counts become a checkpoint, if they are none yet.
+
+    In full precision: shortly before a loss is not finite, they may be too large for half of it.
+    """
+    epoch = load_state(state_file(place.folder, learner.run.id), learner)
+    for member in learner.members if epoch >= 0 else ():
+        folder = place.folder / member.id
+        if not (folder / saving.checkpoint_file(epoch)).is_file():
+            saving.save_checkpoint(folder, member, epoch, "float32")
+            saving.save_adapters(folder, learner, epoch)
 
 
 def _pass(team: Team, awake: Sequence[Learner], epoch: int) -> None:

@@ -85,7 +85,7 @@ def _training_line(
 
 
 def _refuse_bad_step(learner: Learner, epoch: int, labels: Sequence[str], notes: Tensor) -> None:
-    """Raise InputError for the first step whose loss is not finite."""
+    """Raise Diverged for the first step whose loss is not finite."""
     bad = ~torch.isfinite(notes[:, : len(labels) + 1])
     if not bool(bad.any()):
         return
@@ -96,19 +96,29 @@ def _refuse_bad_step(learner: Learner, epoch: int, labels: Sequence[str], notes:
 
 
 def refuse_divergence(learner: Learner, epoch: int, line: Mapping[str, Any]) -> None:
-    """Raise InputError where a loss that was measured is not finite."""
+    """Raise Diverged where a loss that was measured is not finite."""
     for part in ("validation", "test"):
         loss = line[f"{part}_loss"]
         if loss is not None and not math.isfinite(loss):
             raise _diverged(learner, f"after epoch {epoch}", [f"on the {part} images"], loss)
 
 
-def _diverged(learner: Learner, when: str, terms: Sequence[str], loss: float) -> InputError:
-    return InputError(
-        f"run {learner.run.id!r}, {when}: found a loss of {loss} ({', '.join(terms)}), wanted a "
-        "finite one; its checkpoints up to the epoch before are kept; lower optimizer.lr or the "
-        "weights of the loss, and train into another folder"
-    )
+class Diverged(InputError):
+    """A loss of `learner` is not finite."""
+
+    def __init__(self, learner: Learner, found: str, kept: str) -> None:
+        super().__init__(
+            f"run {learner.run.id!r}, {found}, wanted a finite one; {kept}; lower optimizer.lr or "
+            "the weights of the loss, and train into another folder"
+        )
+        self.learner = learner
+
+
+def _diverged(learner: Learner, when: str, terms: Sequence[str], loss: float) -> Diverged:
+    """`cohort.py` keeps what is said to be kept."""
+    over = learner.over
+    kept = f"its weights after epoch {over} are kept" if over >= 0 else "nothing of it is kept"
+    return Diverged(learner, f"{when}: found a loss of {loss} ({', '.join(terms)})", kept)
 
 
 def validation_line(place: Place, member: Member, teacher: TeacherView | None) -> dict[str, Any]:

@@ -135,7 +135,7 @@ def _save(team: Team, learner: Learner, member: Member, epoch: int, last: bool) 
     if place.recipe.predictions:
         saving.save_predictions(folder, place, member, epoch)
     if best_epoch(lines) == epoch:
-        saving.save_best(folder, member, epoch, precision)
+        saving.save_best(folder, learner, member, epoch, precision)
 
 
 def end_notes(team: Team) -> None:

@@ -2,8 +2,9 @@
 
 Under the study's folder: ``study.json``, ``recipe.json``, and for each network a folder with
 ``run.json``, ``metrics.jsonl`` and ``epoch-NNNN.safetensors``, and where there are such things
-``best/`` (the epoch of the best validation), ``adapters/`` (what the losses own) and ``preds/``
-(validation logits). What is needed for going on only is in ``state/`` until the study is finished.
+``best/`` (the epoch of the best validation), ``adapters/`` (what the losses own, also in ``best/``)
+and ``preds/`` (validation logits). What is needed for going on only is in ``state/`` until the
+study is finished.
 """
 
 import hashlib

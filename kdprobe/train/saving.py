@@ -1,8 +1,9 @@
 """How are weights kept?  By epoch, the best ones, what the losses own, and what was answered.
 
-In the folder of a network: ``epoch-NNNN.safetensors``, ``best/`` (the epoch that validation
-chose), ``adapters/`` (regressors, memory banks and what else a loss owns) and ``preds/``
-(validation logits).
+In the folder of a network: ``epoch-NNNN.safetensors``, ``adapters/`` (regressors, memory banks and
+what else a loss owns, beside the first of several networks), ``best/`` (the epoch that validation
+chose, with its own ``adapters/``, beside each network, for each has a best epoch of its own) and
+``preds/`` (validation logits).
 """
 
 import json
@@ -18,6 +19,7 @@ from kdprobe.train.place import Place, logits_of
 from kdprobe.train.writing import write_tensors
 
 BEST = "best"  # folder of the epoch that validation chose
+ADAPTERS = "adapters"  # folder of what the losses own
 
 
 def checkpoint_file(epoch: int) -> str:
@@ -52,20 +54,27 @@ def save_checkpoint(folder: Path, member: Member, epoch: int, precision: str) ->
     write_tensors(folder / checkpoint_file(epoch), tensors, metadata)
 
 
-def save_best(folder: Path, member: Member, epoch: int, precision: str) -> None:
-    """Write the weights of the best epoch so far, then remove those of the one before."""
-    save_checkpoint(folder / BEST, member, epoch, precision)
-    with told(folder / BEST):
-        for file in (folder / BEST).glob("*.safetensors"):
+def save_best(folder: Path, learner: Learner, member: Member, epoch: int, precision: str) -> None:
+    """Write the best epoch so far, with what its losses own; then remove the one before."""
+    home = folder / BEST
+    _save_owned(home, learner, epoch)
+    save_checkpoint(home, member, epoch, precision)
+    with told(home):
+        for file in home.rglob("*.safetensors"):
             if file.name != checkpoint_file(epoch):
                 file.unlink()
 
 
 def save_adapters(folder: Path, learner: Learner, epoch: int) -> None:
-    """Write what the losses own, such as regressors and memory banks, where they own anything."""
+    """Write what the losses own where they own anything, beside the first of their networks."""
+    if folder.name == learner.members[0].id:
+        _save_owned(folder, learner, epoch)
+
+
+def _save_owned(folder: Path, learner: Learner, epoch: int) -> None:
     own = learner.crowd.objective.state_dict()
-    if own and folder.name == learner.members[0].id:
-        write_tensors(folder / "adapters" / checkpoint_file(epoch), own, {"epoch": str(epoch)})
+    if own:
+        write_tensors(folder / ADAPTERS / checkpoint_file(epoch), own, {"epoch": str(epoch)})
 
 
 def save_predictions(folder: Path, place: Place, member: Member, epoch: int) -> None:

@@ -63,7 +63,7 @@ def test_the_best_weights_are_those_that_validation_measured(study):
     there = place(recipe(ARMS, *HOW, **SOME))
     for run in ("teacher", *RUNS):
         best = best_epoch(lines(study, run))
-        (file,) = (study / run / "best").iterdir()
+        (file,) = (study / run / "best").glob("*.safetensors")
         assert file.name == f"epoch-{best:04d}.safetensors"
         made = network(study, run, 0)
         made.body.load_state_dict(load_file(file))

@@ -8,6 +8,7 @@ from safetensors.torch import load_file
 from toystudy import RESNET, arm, lines, network, place, recipe, record, trained, weights
 
 from kdprobe.errors import InputError
+from kdprobe.loading import load_network
 from kdprobe.models.cost import cost_of
 from kdprobe.study import load_study
 from kdprobe.train.cohort import gathered
@@ -42,7 +43,9 @@ def test_the_layout(study):
         own = [] if run in ("teacher", "base-seed0") else ["adapters"]
         assert names(study / run) == sorted([*plain, *own])
         assert names(study / run / "preds") == EPOCHS
-        assert len(names(study / run / "best")) == 1
+        (best,) = (name for name in names(study / run / "best") if name not in own)
+        assert names(study / run / "best") == sorted([*own, best])
+        assert all(names(study / run / "best" / folder) == [best] for folder in own)
 
 
 @pytest.mark.parametrize("run", ["hint-seed0", "crd-seed0", "vid-seed0"])
@@ -58,7 +61,36 @@ def test_load_study_sees_the_weights_of_epochs_only(study):
     found = load_study(study)
     assert [run.epochs for run in found.runs] == [(0, 1, 2)] * 5
     files = [checkpoint.path for run in found.runs for checkpoint in run.checkpoints]
-    assert not any(file.parent.name in ("best", "adapters", "preds") for file in files)
+    assert {file.parent for file in files} == {study / run.id for run in found.runs}
+
+
+def test_what_the_losses_owned_in_the_best_epoch_is_beside_its_weights(tmp_path):
+    """Each network has a best epoch of its own; the adapters of a pair are those of both."""
+    arms = {"crd": ARMS["crd"], "pair": arm("cross_entropy + dml + 0.1*vid", together=2)}
+    long = ["optimizer.epochs=6", "optimizer.lr=0.02", "teacher.epochs=1", "data.validation=0.4"]
+    folder = trained(tmp_path, arms, *long, "data.arguments={train = 80, test = 16}")
+    found = set()
+    for run, first in (("crd-seed0",) * 2, ("pair-seed0",) * 2, ("pair-seed0.1", "pair-seed0")):
+        (best,) = (folder / run / "best").glob("*.safetensors")
+        (own,) = (folder / run / "best" / "adapters").iterdir()
+        assert own.name == best.name
+        assert own.read_bytes() == (folder / first / "adapters" / best.name).read_bytes()
+        found.add(best.name)
+    assert len(found) > 1, "they differ, and so not all are the first"
+    assert not (folder / "teacher" / "best" / "adapters").exists()
+
+
+def test_the_best_of_a_hand_written_study_are_its_weights_alone(study, tmp_path):
+    """A manifest may name the folder of the best epoch; what lies in its folders is no student."""
+    (tmp_path / "study.toml").write_text(
+        'name = "best"\ndata = { name = "photodigits" }\n[[runs]]\nid = "one"\nrole = "student"\n'
+        f'folder = "{study / "crd-seed0" / "best"}"\n'
+        'network = { name = "resnet8", num_classes = 10, arguments = { width = 2 } }\n'
+    )
+    (run,) = load_study(tmp_path).runs
+    (checkpoint,) = run.checkpoints
+    assert checkpoint.path.parent == study / "crd-seed0" / "best"
+    load_network(checkpoint)
 
 
 def test_predictions_are_the_validation_logits(study):
