@@ -19,6 +19,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import affine_grid, avg_pool2d, grid_sample
 
+from kdprobe.datasets._memory import require_room
 from kdprobe.datasets.contract import Images, dataset
 from kdprobe.datasets.digits import CLASSES, SIDE, load_scans, scan_rows
 from kdprobe.errors import InputError
@@ -30,6 +31,7 @@ SIZES = (12.0, 24.0)  # pixels, side of the painted scan
 FAINT, SOLID = 0.3, 0.6  # ink that begins to show, ink that is fully opaque
 CONTRAST = 0.25  # least distance of the colour's luminance from the mean of what it hides
 CANDIDATES = 16  # colours that are tried for each digit
+BYTES = 34_000  # of an image while it is painted, measured: the pixels thrice, and what hides them
 LUMA = (0.299, 0.587, 0.114)  # luminance of red, green, blue (ITU-R BT.601)
 
 
@@ -57,9 +59,11 @@ def photodigits(split: str, *, train: int = 8000, test: int = 1000, seed: int = 
     """`train` or `test` images of 32x32; the other split's count changes nothing.
 
     Raises:
-        InputError: `split` is neither "train" nor "test", or its count is not positive.
+        InputError: `split` is neither "train" nor "test", its count is not positive, or the memory
+            is too small.
     """
     count = test if split == "test" else train
+    require_room(BYTES * count, f"{count:,} images of {SIDE} x {SIDE} pixels", f"lower {split}=")
     scenes = plan_scenes(split, count, seed)
     backgrounds = crop(scenes)
     pixels, strokes = paint(scenes, backgrounds)

@@ -6,9 +6,12 @@ import sys
 import pytest
 import torch
 
+from kdprobe.datasets import _memory
+from kdprobe.datasets import photodigits as photodigits_file
 from kdprobe.datasets.contract import DATASETS
 from kdprobe.datasets.digits import load_scans
 from kdprobe.datasets.photodigits import (
+    BYTES,
     CONTRAST,
     SIDE,
     ZOOMS,
@@ -154,3 +157,29 @@ def test_reading_the_catalogue_loads_no_scikit_learn() -> None:
     look = "import sys; from kdprobe.datasets.contract import DATASETS; list(DATASETS)"
     code = f"{look}; assert 'sklearn' not in sys.modules"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+@pytest.mark.parametrize("split", ["train", "test"])
+def test_more_images_than_memory_are_refused_before_any_is_drawn(split, monkeypatch) -> None:
+    monkeypatch.setattr(_memory, "available", lambda: 2**30)
+    monkeypatch.setattr(photodigits_file, "plan_scenes", lambda *words: pytest.fail("it was drawn"))
+    told = rf"found 1.0 GiB .* for 40,000 images of 32 x 32 pixels: lower {split}="
+    with pytest.raises(InputError, match=told):
+        photodigits(split, **{split: 40_000})
+
+
+PEAK = """
+import resource, sys
+from kdprobe.datasets.photodigits import photodigits
+photodigits("train", train=int(sys.argv[1]))
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere the peak has another unit, or none")
+def test_what_an_image_takes_while_it_is_painted_is_what_is_asked_for() -> None:
+    def peak(count: int) -> int:
+        command = [sys.executable, "-c", PEAK, str(count)]
+        return 1024 * int(subprocess.run(command, capture_output=True, check=True).stdout)
+
+    assert 0.7 * BYTES < (peak(11_000) - peak(1000)) / 10_000 < 1.3 * BYTES
