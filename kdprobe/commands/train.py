@@ -73,16 +73,17 @@ def dry_run(
     seconds, size = sum(cost.seconds for cost in every), sum(cost.bytes for cost in every)
     click.echo(
         f"{len(every)} runs, {sum(cost.steps for cost in every)} steps, about "
-        f"{_spoken(seconds)} on {where}, {size / 1e6:.1f} MB"
+        f"{_spoken(seconds)} on {where}, {size / 1e6:.1f} MB on disk"
     )
 
 
-_HEAD = ("run", "network", "parameters", "epochs", "steps", "time", "MB")
+_HEAD = ("run", "network", "parameters", "epochs", "steps", "time", "MB memory", "MB disk")
 
 
 def _row(cost: RunCost) -> tuple[str, ...]:
     numbers = (f"{cost.parameters:,}", str(cost.epochs), f"{cost.steps:,}")
-    return (cost.run, cost.network, *numbers, _spoken(cost.seconds), f"{cost.bytes / 1e6:.1f}")
+    sizes = (f"{size / 1e6:.1f}" for size in (cost.memory, cost.bytes))
+    return (cost.run, cost.network, *numbers, _spoken(cost.seconds), *sizes)
 
 
 def _spoken(seconds: float) -> str:

@@ -10,6 +10,8 @@ from kdprobe.train.records import read_record
 from kdprobe.train.settings import Recipe
 from kdprobe.train.writing import write_json
 
+FREE = {"at_once": None}  # changes no bit: who goes on may choose another
+
 
 def claim(folder: Path, recipe: Recipe) -> None:
     """Make `folder` the place of this recipe.
@@ -21,10 +23,10 @@ def claim(folder: Path, recipe: Recipe) -> None:
     wanted = recipe.model_dump(mode="json")
     file = folder / "recipe.json"
     if file.is_file():
-        found = completed(read_record(file))
-        if found != wanted:
+        ours, theirs = ({**one, **FREE} for one in (completed(read_record(file)), wanted))
+        if ours != theirs:
             raise InputError(
-                f"found a study of another recipe in {folder} ({_difference(found, wanted)}); "
+                f"found a study of another recipe in {folder} ({_difference(ours, theirs)}); "
                 "wanted the same recipe to go on with; choose another folder with --out, "
                 "or delete this one"
             )

@@ -139,7 +139,7 @@ def train_epoch(team: Team, awake: Sequence[Learner], epoch: int) -> None:
         for step, (seen, whole) in enumerate(batches(share, place.order(plan), epoch)):
             seed = place.step_seed(plan, epoch, step)
             passed = epoch - 1 + step / steps
-            parts = _parts(seen, len(share), seed, passed, how.accumulate)
+            parts = in_parts(seen, len(share), seed, passed, how.accumulate)
             theirs: dict[Source | None, Sequence[Outputs | None]] = {
                 source: [team.teachers[source].look(place, batch) for batch, _ in parts]
                 for source in asked
@@ -176,7 +176,7 @@ def _asked(team: Team, awake: Sequence[Learner]) -> list[Source]:
     return [source for source in dict.fromkeys(found) if source is not None]
 
 
-def _parts(
+def in_parts(
     seen: Seen, total: int, seed: int, passed: float, count: int
 ) -> list[tuple[Batch, Tensor]]:
     """A batch, cut into `count` parts whose gradients are added up."""

@@ -17,6 +17,7 @@ from kdprobe.train.adopting import adopt
 from kdprobe.train.boards import summary_writer
 from kdprobe.train.claiming import claim
 from kdprobe.train.cohort import train_cohort
+from kdprobe.train.parting import parted
 from kdprobe.train.place import Progress
 from kdprobe.train.placing import placed
 from kdprobe.train.plan import Cohort, cohorts
@@ -86,9 +87,10 @@ def _train_study(
             adopt(place)
         processes.wait()
         with repeatable():
-            rehearse(place)
+            needs = rehearse(place)
             for plan in waiting:
-                train_cohort(place, plan)
+                for part in parted(place, plan, needs):
+                    train_cohort(place, part)
     if processes.writes:
         if (folder / "state").is_dir():
             records.write_index(folder, recipe)  # it may have been killed just before

@@ -1,64 +1,112 @@
-"""Is there room?  What a cohort needs beside what the machine has, asked before hours are spent.
+"""Is there room?  What a run needs beside what the machine has, asked before hours are spent.
 
-needed = images on the device + for every run 4 copies of its weights (value, gradient, state of the
-optimiser, path) + of the largest run twice the outputs of all its layers for one batch (forward and
-backward): runs step one after another, and a step's outputs are gone with its backward pass
+own      = weights (of network and losses), their gradients, the state of the optimiser, averages,
+           where it began and where its last step left it, and buffers such as memory banks
+step     = twice the outputs of all its layers for a part of a batch (forward and backward)
+teacher  = its weights, the answers that are kept of it, and what is shown of it for a batch
+
+Runs that train together need sum(own) + max(step) + sum over their teachers, each counted once:
+they step one after another, and a step's outputs are gone with its backward pass. The images are on
+the device already, and so not in what is free.
 
 An estimate: it refuses what is out of question, and lets pass what is close.
 """
 
-import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from kdprobe.batches import bytes_put_out
-from kdprobe.errors import InputError
+from kdprobe.datasets._memory import available
 from kdprobe.train.learner import Learner
+from kdprobe.train.losses.contract import Batch
 from kdprobe.train.place import Place
-from kdprobe.train.plan import Cohort
+from kdprobe.train.plan import RunPlan
+from kdprobe.train.settings import Source
+from kdprobe.train.sources import Looking
 
-COPIES, WAYS = 4, 2
-
-
-def must_have_room(place: Place, cohort: Cohort, learners: Sequence[Learner]) -> None:
-    """Raise InputError where a cohort needs more memory than there is."""
-    wanted, there = memory_needed(place, learners), memory_there(place.device)
-    if there and wanted > there:
-        how = place.recipe.optimizer
-        raise InputError(
-            f"cohort {cohort.name!r} of {len(cohort.runs)} runs needs about {wanted / 2**30:.1f} "
-            f"GiB on {place.device} and there are {there / 2**30:.1f}; lower optimizer.batch_size "
-            f"({how.batch_size}), raise optimizer.accumulate ({how.accumulate}), or train fewer "
-            "arms at once"
-        )
+WAYS = 2
+ENDLESS = 1 << 60  # bytes, where nobody knows
 
 
-def memory_needed(place: Place, learners: Sequence[Learner]) -> int:
-    """Bytes, about."""
+@dataclass(frozen=True)
+class Need:
+    """Bytes that a run takes of its device, about."""
+
+    own: int  # all the time
+    step: int  # while it steps
+    teacher: int  # once for all runs with this teacher
+
+    @property
+    def alone(self) -> int:
+        """Of the run and its teacher."""
+        return self.own + self.step + self.teacher
+
+
+def need_together(runs: Sequence[RunPlan], needs: Mapping[str, Need]) -> int:
+    """Bytes of runs that train at the same time; `needs` are by arm."""
+    every = [needs[run.arm] for run in runs]
+    teachers: dict[Source | None, int] = {}
+    for run, need in zip(runs, every, strict=True):
+        teachers[run.teacher] = max(need.teacher, teachers.get(run.teacher, 0))
+    own, step = sum(need.own for need in every), max(need.step for need in every)
+    return own + step + sum(teachers.values())
+
+
+def need_of(place: Place, learner: Learner, batch: Batch, teacher: Looking | None) -> Need:
+    """What a run needs that has met `batch`, a few images, in evaluation mode."""
     how = place.recipe.optimizer
-    rows = -(-how.batch_size // how.accumulate // place.processes.count)
-    total = sum(_size(part) for part in (place.train.pixels, place.test.pixels))
-    image = place.train.pixels[:1]
-    steps = [0]
-    for learner in learners:
-        own = (*learner.crowd.parameters(), *learner.crowd.buffers())
-        total += COPIES * sum(map(_size, own))
-        put_out = sum(bytes_put_out(network, image) for network in learner.crowd.networks)
-        steps.append(WAYS * rows * put_out)
-    return total + max(steps)
+    whole = -(-min(how.batch_size, batch.total) // place.processes.count)
+    image = batch.pixels[:1]
+    put_out = sum(bytes_put_out(network, image) for network in learner.crowd.networks)
+    return Need(
+        own=_own(learner, 1 if place.processes.count == 1 else 2),
+        step=WAYS * -(-whole // how.accumulate) * put_out,
+        teacher=_of_teacher(place, batch, teacher, whole) if teacher else 0,
+    )
 
 
-def _size(tensor: Tensor) -> int:
-    return tensor.numel() * tensor.element_size()
+def _own(learner: Learner, gradients: int) -> int:
+    """Several processes keep gradients twice: their own, and what is exchanged."""
+    weights = list(learner.crowd.parameters())
+    states = [value for one in learner.optimizer.state.values() for value in one.values()]
+    begun = [weight for member in learner.members for weight in member.begin]
+    averages = [member.average for member in learner.members if member.average is not None]
+    averaged = [value for one in averages for value in (*one.parameters(), *one.buffers())]
+    beside = [*learner.crowd.buffers(), *states, *averaged]
+    return _size([*weights, *weights * gradients, *begun, *begun, *beside])
+
+
+def _of_teacher(place: Place, batch: Batch, teacher: Looking, whole: int) -> int:
+    network, seen = teacher.network, teacher.look(place, batch)
+    held = () if place.validation is None else (place.validation,)
+    answers = seen.logits[:1].element_size() * place.classes
+    return (
+        _size([*network.parameters(), *network.buffers()])
+        + sum(len(share) for share in (place.test, *held)) * answers
+        + (0 if teacher.cached is None else _size([teacher.cached]))
+        + whole * _size([seen.logits, *seen.features.values()]) // len(seen.logits)
+    )
+
+
+def _size(tensors: Sequence[Tensor]) -> int:
+    return sum(tensor.numel() * tensor.element_size() for tensor in tensors)
+
+
+def room(place: Place) -> int:
+    """Bytes that are free for each of the processes, the same for all: the least of theirs."""
+    there = memory_there(place.device)
+    if place.device.type == "cpu":
+        there //= place.processes.count
+    return place.processes.least(there, place.device)
 
 
 def memory_there(device: torch.device) -> int:
-    """Bytes of the device, used or not; 0 where nobody knows."""
+    """Bytes of the device that are free now, or held by torch and in no use."""
     if device.type == "cuda":
-        return int(torch.cuda.get_device_properties(device).total_memory)
-    try:
-        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    except (AttributeError, ValueError, OSError):
-        return 0
+        free, _ = torch.cuda.mem_get_info(device)
+        return free + torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+    found = available()
+    return ENDLESS if found is None else found

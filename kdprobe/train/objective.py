@@ -59,8 +59,7 @@ class Objective(nn.Module):
 
     def weights(self, stage: int, passed: float, total: float) -> tuple[float, ...]:
         """(t,) the weights of a stage's terms when `passed` of `total` epochs are over."""
-        terms = self.stages[stage].terms
-        return tuple(term.weight * share_of(term.schedule, passed, total) for term in terms)
+        return weights_of(self.stages[stage], passed, total)
 
     def forward(
         self,
@@ -83,6 +82,11 @@ class Objective(nn.Module):
     def has_adapters(self) -> bool:
         """Whether a loss has tensors of its own."""
         return bool(self.state_dict())
+
+
+def weights_of(stage: StagePlan, passed: float, total: float) -> tuple[float, ...]:
+    """(t,) the weights of the terms of `stage` when `passed` of `total` epochs are over."""
+    return tuple(term.weight * share_of(term.schedule, passed, total) for term in stage.terms)
 
 
 def _made(name: str, knobs: Knobs) -> nn.Module:

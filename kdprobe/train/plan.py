@@ -1,7 +1,8 @@
 """Who trains with whom?  A recipe becomes cohorts: runs that share a seed and see the same batches.
 
 The teacher is a cohort of its own and comes first. Then come the arms of each seed: in one cohort
-those that need no other arm, after them those that learn from one or begin where one ended.
+those that need no other arm, after them those that learn from one or begin where one ended. Where
+the memory is too small for a cohort it trains in parts: see `parting`.
 """
 
 from collections.abc import Iterator, Mapping

@@ -50,6 +50,14 @@ class Processes:
             dist.all_reduce(values)
         return values
 
+    def least(self, value: int, device: torch.device) -> int:
+        """The least of the values of all processes."""
+        if self.count == 1:
+            return value
+        found = torch.tensor(value, device=device)
+        dist.all_reduce(found, dist.ReduceOp.MIN)
+        return int(found)
+
     def take_first(self, tensors: Iterable[Tensor]) -> None:
         """Let each of `tensors` be in all processes what it is in the first."""
         for tensor in tensors if self.count > 1 else ():

@@ -4,43 +4,47 @@ import torch
 
 from kdprobe.errors import InputError, UnknownName
 from kdprobe.train.cohort import first_batch, learner_of
-from kdprobe.train.learner import Learner
-from kdprobe.train.memory import must_have_room
+from kdprobe.train.memory import Need, need_of, room
+from kdprobe.train.parting import must_fit
 from kdprobe.train.place import Place
 from kdprobe.train.plan import Cohort, RunPlan, cohorts
 from kdprobe.train.sources import untrained_view
 
 
-def rehearse(place: Place) -> None:
-    """Let every arm look at two images before hours are spent.
+def rehearse(place: Place) -> dict[str, Need]:
+    """Let every arm look at two images; what each arm needs of the memory.
 
     Raises:
         InputError: losses do not fit their networks (all are named), or memory or a step is small.
     """
-    plans, faults = cohorts(place.recipe), []
-    for plan in (p for p in plans if p.seed == plans[-1].seed or p.name == "teacher"):
+    plans, faults, needs = cohorts(place.recipe), [], {}
+    runs = [
+        (p, r) for p in plans if p.seed == plans[-1].seed or p.name == "teacher" for r in p.runs
+    ]
+    for plan, run in runs:
         place.processes.must_share(len(place.share(plan)), place.recipe.optimizer.batch_size)
-        learners = []
-        for run in plan.runs:
-            try:
-                learners.append(_look_once(place, plan, run))
-            except (InputError, UnknownName) as error:
-                faults.append(f"  {'arms.' if run.arm != 'teacher' else ''}{run.arm}: {error}")
-        if not faults:
-            must_have_room(place, plan, learners)
+        try:
+            needs[run.arm] = _look_once(place, plan, run)
+        except (InputError, UnknownName) as error:
+            faults.append(f"  {'arms.' if run.arm != 'teacher' else ''}{run.arm}: {error}")
     if faults:
         raise InputError("some losses do not fit their networks:\n" + "\n".join(faults))
+    there = room(place)
+    for _, run in runs:
+        must_fit(place, run, needs[run.arm], there)
+    return needs
 
 
-def _look_once(place: Place, plan: Cohort, run: RunPlan) -> Learner:
-    """A run as it will be at its start, after a first look; its teacher untrained."""
+def _look_once(place: Place, plan: Cohort, run: RunPlan) -> Need:
+    """Let a run at its start look once, its teacher untrained."""
     batch = first_batch(place, plan)
     learner = learner_of(place, plan, run, rehearsed=True)
-    teacher = untrained_view(place, run).look(place, batch) if run.needs_teacher else None
+    view = untrained_view(place, run) if run.teacher is not None else None
+    teacher = view.look(place, batch) if view and run.needs_teacher else None
     learner.meet(batch, teacher)
     learner.crowd.eval()
     target = place.share(plan).labels[batch.rows]
     with torch.random.fork_rng(devices=[]), torch.no_grad():
         for at, stage in enumerate(run.stages):
             learner.crowd(at, [1.0] * len(stage.terms), batch, teacher, target)
-    return learner
+        return need_of(place, learner, batch, view)

@@ -134,6 +134,7 @@ class Recipe(Table):
     gradients: int = Field(0, ge=0)  # look at each term's gradient every so many epochs; 0 = never
     predictions: bool = False  # save the validation logits of every epoch
     cache_teacher: bool = False  # reckon the teacher's logits once; needs views that stay the same
+    at_once: int | None = Field(None, gt=0)  # most runs that train together; None: all that fit
     data: Data
     optimizer: Optimizer
     teacher: Teacher | None = None
