@@ -88,7 +88,9 @@ def analyze(
 @click.option("--out", type=click.Path(path_type=Path), help="Default: checkpoints/<name>.")
 @click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Change the recipe.")
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:N.")
-@click.option("--dry-run", is_flag=True, help="Print runs, steps, time and disk; train nothing.")
+@click.option(
+    "--dry-run", is_flag=True, help="Print runs, steps, time, memory and disk; train nothing."
+)
 @click.option("--tensorboard", is_flag=True, help="Write the numbers for TensorBoard too (extra).")
 @quiet
 @as_json

@@ -59,7 +59,7 @@ def train(
 def dry_run(
     recipe: str, out: Path | None, *, overrides: Sequence[str], device: str, as_json: bool
 ) -> None:
-    """Print every run with its steps, time and disk; nothing is trained or written."""
+    """Print every run with its steps, time, memory and disk; nothing is trained or written."""
     where = choose_device(device)
     studies = folders_of(recipe, recipes_of(recipe, overrides), out)
     costs = {folder: estimated(study, where) for folder, study in studies.items()}

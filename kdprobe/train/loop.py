@@ -88,9 +88,9 @@ def _train_study(
         processes.wait()
         with repeatable():
             needs = rehearse(place)
-            for plan in waiting:
-                for part in parted(place, plan, needs):
-                    train_cohort(place, part)
+            parts = [part for plan in waiting for part in parted(place, plan, needs)]
+            for part in parts:  # a run that does not fit has been refused before the first
+                train_cohort(place, part)
     if processes.writes:
         if (folder / "state").is_dir():
             records.write_index(folder, recipe)  # it may have been killed just before

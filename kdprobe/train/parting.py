@@ -25,7 +25,7 @@ def parted(place: Place, cohort: Cohort, needs: Mapping[str, Need]) -> tuple[Coh
     there, most = room(place), place.recipe.at_once or len(cohort.runs)
     parts: list[list[RunPlan]] = []
     for run in cohort.runs:
-        must_fit(place, run, needs[run.arm], there)
+        _must_fit(place, run, needs[run.arm], there)
         full = not parts or len(parts[-1]) == most
         if full or need_together([*parts[-1], run], needs) > there:
             parts.append([])
@@ -40,7 +40,7 @@ def parted(place: Place, cohort: Cohort, needs: Mapping[str, Need]) -> tuple[Coh
     )
 
 
-def must_fit(place: Place, run: RunPlan, need: Need, there: int) -> None:
+def _must_fit(place: Place, run: RunPlan, need: Need, there: int) -> None:
     """Raise InputError where a run needs more than `there` is."""
     if need.alone > there:
         how, beside = place.recipe.optimizer, " and its teacher" if run.teacher else ""

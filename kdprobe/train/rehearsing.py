@@ -4,8 +4,7 @@ import torch
 
 from kdprobe.errors import InputError, UnknownName
 from kdprobe.train.cohort import first_batch, learner_of
-from kdprobe.train.memory import Need, need_of, room
-from kdprobe.train.parting import must_fit
+from kdprobe.train.memory import Need, need_of
 from kdprobe.train.place import Place
 from kdprobe.train.plan import Cohort, RunPlan, cohorts
 from kdprobe.train.sources import untrained_view
@@ -15,7 +14,7 @@ def rehearse(place: Place) -> dict[str, Need]:
     """Let every arm look at two images; what each arm needs of the memory.
 
     Raises:
-        InputError: losses do not fit their networks (all are named), or memory or a step is small.
+        InputError: losses do not fit their networks (all are named), or a step is small.
     """
     plans, faults, needs = cohorts(place.recipe), [], {}
     runs = [
@@ -29,9 +28,6 @@ def rehearse(place: Place) -> dict[str, Need]:
             faults.append(f"  {'arms.' if run.arm != 'teacher' else ''}{run.arm}: {error}")
     if faults:
         raise InputError("some losses do not fit their networks:\n" + "\n".join(faults))
-    there = room(place)
-    for _, run in runs:
-        must_fit(place, run, needs[run.arm], there)
     return needs
 
 

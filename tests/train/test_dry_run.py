@@ -17,6 +17,7 @@ from kdprobe.errors import UnknownName
 from kdprobe.loading import build
 from kdprobe.train.estimating import estimated
 from kdprobe.train.loop import train
+from kdprobe.train.memory import Need
 from kdprobe.train.plan import cohorts
 from kdprobe.train.recipe import settle
 
@@ -48,7 +49,7 @@ def test_a_dry_run_names_every_run_and_writes_nothing(kdprobe, small):
     for run in ("teacher", "baseline-seed0", "kd-seed0", "feature-seed0"):
         assert run in out
     assert "checkpoints/tiny" in out
-    assert re.search(r"4 runs, 24 steps, about \d+ s on cpu, \d\.\d MB", out)
+    assert re.search(r"4 runs, 24 steps, about \d+ s on cpu, \d\.\d MB on disk", out)
     assert not list(Path().iterdir())
 
 
@@ -67,7 +68,7 @@ def test_as_json_it_has_the_numbers_of_each_run(kdprobe, small, tmp_path):
     ]
     for run in runs:
         assert (run["epochs"], run["steps"]) == (2, 6)
-        assert run["seconds"] > 0
+        assert min(run["seconds"], run["bytes"], run["memory"]) > 0
         assert run["network"].startswith("resnet8 (width=")
     assert not to.exists()
 
@@ -128,16 +129,17 @@ def test_runs_that_differ_by_seed_are_measured_once(monkeypatch):
 def test_the_look_of_a_teacher_is_shared_among_those_who_see_it(monkeypatch):
     from kdprobe.train import estimating
 
-    paces = {
-        "teacher": estimating.Pace(1.0, 0.0, 1, 1),
-        "a": estimating.Pace(2.0, 6.0, 1, 1),
-        "b": estimating.Pace(2.0, 6.0, 1, 1),
-        "c": estimating.Pace(2.0, 0.0, 1, 1),
-    }
+    def pace(step, look):
+        return estimating.Pace({(0, (True,)): step}, look, 1, 1, 0, Need(0, 0, 0))
+
+    paces = {"teacher": pace(1.0, 0.0), "c": pace(2.0, 0.0)}
+    paces |= {"a": pace(2.0, 6.0), "b": pace(2.0, 6.0)}
     monkeypatch.setattr(estimating, "_measured", lambda place, plan, run: paces[run.arm])
     arms = {"a": arm("kd"), "b": arm("kd"), "c": arm("cross_entropy")}
     found = {cost.run: cost.seconds for cost in estimated(recipe(arms), CPU)}
     assert found == {"teacher": 6, "a-seed0": 6 * 5, "b-seed0": 6 * 5, "c-seed0": 6 * 2}
+    apart = estimated(recipe(arms, "at_once=1"), CPU)
+    assert [cost.seconds for cost in apart] == [6, 6 * 8, 6 * 8, 6 * 2], "a look for each"
 
 
 def test_arms_that_wait_for_others_are_estimated_without_their_weights():

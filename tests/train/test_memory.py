@@ -19,16 +19,9 @@ WIDE = {"name": "resnet8", "arguments": {"width": 6}}
 CPU = torch.device("cpu")
 
 
-class Apart(Processes):
-    """One of several, which hears nothing of the others."""
-
-    def least(self, value, device):
-        return value
-
-
 def needs(arms, *changes, processes=1, **more):
     there = place(recipe(arms, *changes, **more))
-    return rehearse(replace(there, processes=Apart(count=processes)))
+    return rehearse(replace(there, processes=Processes(count=processes)))
 
 
 def size(tensors):

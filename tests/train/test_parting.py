@@ -100,6 +100,23 @@ def test_it_is_refused_before_anything_is_trained(monkeypatch, tmp_path):
     assert not list(tmp_path.rglob("*.safetensors"))
 
 
+def test_what_is_finished_needs_no_room(monkeypatch, tmp_path):
+    """A large teacher was trained where there was more memory."""
+    wide, arms = {"name": "resnet8", "arguments": {"width": 16}}, {"one": arm("cross_entropy")}
+
+    def stop(event):
+        if event.what.startswith("seed0"):
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        trained(tmp_path, arms, teacher=wide, progress=stop)
+    needs = rehearse(place(recipe(arms, teacher=wide)))
+    monkeypatch.setattr(memory, "memory_there", lambda device: needs["one"].alone)
+    assert needs["one"].alone < needs["teacher"].alone
+    trained(tmp_path, arms, teacher=wide)
+    assert record(tmp_path)["run"]["status"] == "finished"
+
+
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory):
     return trained(tmp_path_factory.mktemp("whole"), ARMS, "optimizer.epochs=3")
