@@ -129,8 +129,9 @@ def _measured(place: Place, plan: Cohort, run: RunPlan) -> Pace:
     learner = learner_of(place, plan, run, rehearsed=True)
     view = untrained_view(place, run) if run.teacher is not None else None
     first, asked = first_batch(place, plan), view if run.needs_teacher else None
-    learner.meet(first, asked.look(place, first) if asked else None)
-    need = need_of(place, learner, first, view)
+    shown = asked.look(place, first) if asked else None
+    learner.meet(first, shown)
+    need = need_of(place, learner, first, view, shown)
     works: dict[Work, int] = {}
     for epoch in range(1, plan.epochs + 1):
         works.setdefault(_work(run, epoch, plan.epochs), epoch)

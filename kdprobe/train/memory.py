@@ -21,13 +21,13 @@ from torch import Tensor
 from kdprobe.batches import bytes_put_out
 from kdprobe.datasets._memory import available
 from kdprobe.train.learner import Learner
-from kdprobe.train.losses.contract import Batch
+from kdprobe.train.losses.contract import Batch, Outputs
 from kdprobe.train.place import Place
 from kdprobe.train.plan import RunPlan
 from kdprobe.train.settings import Source
 from kdprobe.train.sources import Looking
 
-WAYS = 2
+WAYS, ANSWER = 2, 4  # passes of a step; bytes of a logit
 ENDLESS = 1 << 60  # bytes, where nobody knows
 
 
@@ -55,16 +55,22 @@ def need_together(runs: Sequence[RunPlan], needs: Mapping[str, Need]) -> int:
     return own + step + sum(teachers.values())
 
 
-def need_of(place: Place, learner: Learner, batch: Batch, teacher: Looking | None) -> Need:
-    """What a run needs that has met `batch`, a few images, in evaluation mode."""
+def need_of(
+    place: Place, learner: Learner, batch: Batch, teacher: Looking | None, shown: Outputs | None
+) -> Need:
+    """What a run needs that has met `batch`, a few images, of which its teacher has `shown`.
+
+    Its networks are in evaluation mode.
+    """
     how = place.recipe.optimizer
     whole = -(-min(how.batch_size, batch.total) // place.processes.count)
     image = batch.pixels[:1]
     put_out = sum(bytes_put_out(network, image) for network in learner.crowd.networks)
+    seen = [] if shown is None else [shown.logits, *shown.features.values()]
     return Need(
         own=_own(learner, 1 if place.processes.count == 1 else 2),
         step=WAYS * -(-whole // how.accumulate) * put_out,
-        teacher=_of_teacher(place, batch, teacher, whole) if teacher else 0,
+        teacher=_of_teacher(place, teacher) + whole * _size(seen) // len(batch.pixels),
     )
 
 
@@ -79,16 +85,14 @@ def _own(learner: Learner, gradients: int) -> int:
     return _size([*weights, *weights * gradients, *begun, *begun, *beside])
 
 
-def _of_teacher(place: Place, batch: Batch, teacher: Looking, whole: int) -> int:
-    network, seen = teacher.network, teacher.look(place, batch)
-    held = () if place.validation is None else (place.validation,)
-    answers = seen.logits[:1].element_size() * place.classes
-    return (
-        _size([*network.parameters(), *network.buffers()])
-        + sum(len(share) for share in (place.test, *held)) * answers
-        + (0 if teacher.cached is None else _size([teacher.cached]))
-        + whole * _size([seen.logits, *seen.features.values()]) // len(seen.logits)
-    )
+def _of_teacher(place: Place, teacher: Looking | None) -> int:
+    """Its weights, and its answers for all images of test and validation, if not of training."""
+    if teacher is None:
+        return 0
+    network, held = teacher.network, place.validation
+    answers = (len(place.test) + (0 if held is None else len(held))) * place.classes * ANSWER
+    cached = [] if teacher.cached is None else [teacher.cached]
+    return answers + _size([*network.parameters(), *network.buffers(), *cached])
 
 
 def _size(tensors: Sequence[Tensor]) -> int:

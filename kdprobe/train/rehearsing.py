@@ -43,4 +43,4 @@ def _look_once(place: Place, plan: Cohort, run: RunPlan) -> Need:
     with torch.random.fork_rng(devices=[]), torch.no_grad():
         for at, stage in enumerate(run.stages):
             learner.crowd(at, [1.0] * len(stage.terms), batch, teacher, target)
-        return need_of(place, learner, batch, view)
+        return need_of(place, learner, batch, view, teacher)

@@ -10,6 +10,7 @@ from toystudy import arm, far, lines, network, recipe, record, same, seen, train
 
 from kdprobe.errors import InputError, RecipeError
 from kdprobe.study import load_study
+from kdprobe.train import records
 from kdprobe.train.choosing import chosen
 from kdprobe.train.plan import cohorts
 from kdprobe.train.rates import learning_rate
@@ -59,6 +60,27 @@ def test_the_index_names_the_one_that_validation_chose(tmp_path, seed):
     assert json.loads((folder / "study.json").read_text())["runs"] == [best]
     assert [run.id for run in load_study(folder).runs] == [best]
     assert [name for name in names if record(folder, name)["chosen"]] == [best]
+
+
+def test_killed_before_the_choice_is_in_the_index_it_is_there_in_the_end(tmp_path, monkeypatch):
+    loud = ["optimizer.lr=0.2", "data.validation=0.4"]  # the second one is chosen
+
+    class Killed(BaseException):
+        pass
+
+    def die(folder, recipe):
+        if record(folder)["run"]["status"] == "finished":
+            raise Killed
+        write_index(folder, recipe)
+
+    write_index = records.write_index
+    with monkeypatch.context() as patch:
+        patch.setattr(records, "write_index", die)
+        with pytest.raises(Killed):
+            trained(tmp_path, DML, *loud, teacher=None)
+    assert [run.id for run in load_study(tmp_path).runs] == ["one-seed0"]
+    trained(tmp_path, DML, *loud, teacher=None)
+    assert [run.id for run in load_study(tmp_path).runs] == ["one-seed0.1"]
 
 
 def test_while_nothing_is_chosen_the_first_is_shown(tmp_path):
