@@ -152,6 +152,8 @@ def test_one_of_them_writes(two):
         "count": 2,
         "images_a_step_and_process": 4,
         "normalisation": "statistics of each process's own images; the first one's are saved",
+        "relations": "losses that relate images see those of their process",
+        "gradients": "of the terms and of the step: means over the images of all processes",
     }
     assert not (two / "first" / "state").exists()
     assert not list((two / "first").rglob("*.tmp"))
