@@ -22,6 +22,7 @@ from kdprobe.study import load_study
 from kdprobe.train.loop import train
 from kdprobe.train.losses.contract import LOSSES, Loss, Outputs
 from kdprobe.train.recipe import load_recipe, settle
+from kdprobe.train.writing import append_line
 
 SHORT = ["optimizer.epochs=1", "checkpoints=[0, 1]", "optimizer.batch_size=40"]
 SCRIPT = """
@@ -155,6 +156,14 @@ def test_a_full_disk_is_an_output_error_and_can_be_gone_on_from(
             train("tiny", out=tmp_path, overrides=small)
     train("tiny", out=tmp_path, overrides=small)
     assert weights(tmp_path) == weights(trained)
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no device that is always full")
+def test_a_line_of_numbers_that_finds_no_room_is_told_of(tmp_path):
+    path = tmp_path / "metrics.jsonl"
+    path.symlink_to("/dev/full")
+    with pytest.raises(OutputError, match=r"cannot write .*metrics\.jsonl \(No space left"):
+        append_line(path, {"epoch": 0})
 
 
 class Gain(nn.Module):
