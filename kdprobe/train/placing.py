@@ -95,9 +95,10 @@ def _colours(
     recipe: Recipe, pixels: Tensor, rows: Tensor
 ) -> tuple[tuple[float, ...], tuple[float, ...]]:
     """Mean and standard deviation of each channel: the recipe's, or measured to four digits."""
-    mean, std = recipe.data.mean, recipe.data.std
-    if mean is None or std is None:
-        measured = pixels[rows].double()
-        mean = mean or tuple(measured.mean((0, 2, 3)).tolist())
-        std = std or tuple(measured.std((0, 2, 3), correction=0).clamp_min(1e-4).tolist())
-    return tuple(round(value, 4) for value in mean), tuple(round(value, 4) for value in std)
+    measured = pixels[rows].double()
+    mean, std = measured.mean((0, 2, 3)), measured.std((0, 2, 3), correction=0).clamp_min(1e-4)
+    return recipe.data.mean or _rounded(mean), recipe.data.std or _rounded(std)
+
+
+def _rounded(values: Tensor) -> tuple[float, ...]:
+    return tuple(round(value, 4) for value in values.tolist())

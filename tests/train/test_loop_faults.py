@@ -36,6 +36,10 @@ def arm(text, name="new"):
 
 CASES = {
     # of the data
+    "no spread of a colour": (
+        ["data.std=[0.0, 0.2, 0.2]"],
+        "data.std.0: found 0.0; wanted greater than 0",
+    ),
     "unknown corruption": (
         ["data.corrupt=['label_nois(rate=0.4)']"],
         "data.corrupt: found 'label_nois'; wanted .*did you mean 'label_noise'",
