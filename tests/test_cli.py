@@ -556,6 +556,7 @@ def test_a_dry_run_tells_what_does_not_apply(looked, tmp_path):
     assert "concepts: not applicable: needs object masks; data set 'digits' has none" in ended.out
 
 
+@pytest.mark.slow
 def test_the_report_is_drawn_again_without_torch(analysed, tmp_path):
     code = "import sys\nfrom kdprobe.cli import cli\ntry:\n    cli()\nfinally:\n    " + (
         "assert not {'torch', 'captum', 'sklearn'} & set(sys.modules)"
@@ -674,6 +675,7 @@ class Scripts(HTMLParser):
 MARKUP, CODE = "<script>alert(1)</script>", "#panic()"
 
 
+@pytest.mark.slow
 def test_names_stay_inert_text(kdprobe, tmp_path):
     runs = [
         run("t", "teacher"),

@@ -36,7 +36,7 @@ from kdprobe.pairing import pairs_by_arm
 from kdprobe.results import MetricReport, Results, SweepPoint, Verdict
 from kdprobe.stats import variance_of_defined
 
-WALKED = "how far the weights have moved, of their norm, when an image has most concepts"
+WALKED = "path of the weights until an image has most concepts"
 SOURCE = "Cheng et al. 2020, arXiv:2003.03622"
 
 
@@ -80,8 +80,14 @@ HYPOTHESES = (
         "Distilled students learn their concepts earlier and more at the same time.",
         "simultaneity",
         (
-            Part("D_mean", WALKED, "lower", _distance),
-            Part("D_var", f"{WALKED}, its variance", "lower", _distance, variance_of_defined),
+            Part("D_mean", f"{WALKED}, in norms of the weights", "lower", _distance),
+            Part(
+                "D_var",
+                f"variance over images of the {WALKED}",
+                "lower",
+                _distance,
+                variance_of_defined,
+            ),
         ),
     ),
     Hypothesis(

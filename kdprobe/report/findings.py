@@ -26,8 +26,8 @@ LOOKS: tuple[Look, ...] = (
     answers.exaggerated,
     differences.differences,
 )
-SHOWN = 8  # on the first screen; the others are folded
-DOUBTS = 5  # of them at most, so that there is room for what was found
+SHOWN = 6  # on the first screen; the others are folded
+DOUBTS = 3  # of them at most, so that there is room for what was found
 SAME = {  # a remark of the metric and a difference with this word say the same of an arm
     "metric-fidelity": "wrong answers",
     "metric-calibration": "ECE",

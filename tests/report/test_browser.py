@@ -88,6 +88,7 @@ def test_everything_is_reached_by_tab_and_seen_there(browser, tmp_path):
         assert met >= wanted > 50
 
 
+@pytest.mark.slow
 def test_dark_page_with_hostile_names_draws_too(browser, tmp_path):
     (file,) = write_report(hostile(), tmp_path, pdf=False)
     with shown(browser, file, color_scheme="dark") as page:

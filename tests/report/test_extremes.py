@@ -65,6 +65,7 @@ def test_the_page_fits_a_phone(browser, tmp_path, case):
         assert opened.locator("#summary h1").is_visible()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", CASES)
 def test_paper_and_notebook_hold_it(case):
     results = CASES[case]()

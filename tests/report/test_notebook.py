@@ -148,6 +148,7 @@ def test_every_kind_of_figure_can_be_drawn(kind):
     assert file.getvalue().startswith(b"\x89PNG")
 
 
+@pytest.mark.slow
 def test_plot_of_a_metric_shows_all_its_figures_in_the_study_s_colours():
     results = specimen()
     for metric in results.metrics:
