@@ -119,8 +119,11 @@ def _print(comparison: Comparison) -> None:
     _print_differences("Leading quantities", comparison, rest)
     _print_verdicts(comparison)
     if comparison.missing:
-        lacking = ", ".join(dict.fromkeys(f"{m.side}: {m.quantity}" for m in comparison.missing))
-        click.echo(f"lacking at some or all places: {lacking}")
+        lacking: dict[str, dict[str, None]] = {}
+        for entry in comparison.missing:
+            lacking.setdefault(entry.side, {})[entry.quantity] = None
+        for side, names in lacking.items():
+            click.echo(f"{side} lacks at some or all places: {', '.join(names)}")
 
 
 def _tally(comparison: Comparison, side: str) -> tuple[int, ...]:

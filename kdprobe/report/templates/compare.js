@@ -111,7 +111,8 @@
     item.dataset.side = side;
     const { label } = bodies.get(row).dataset;
     const where = label ? [made("span", "quiet", label), " "] : [];
-    item.append(link, " ", ...where, who, " ", made("span", "number", text), " ", word(change));
+    item.append(link, " ", ...where, who, " ", made("span", "quiet means", group.dataset.means), " ",
+      made("span", "number", text), " ", word(change));
     return item;
   }
 
