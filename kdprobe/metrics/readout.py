@@ -31,12 +31,13 @@ def told_apart(features: Array, labels: Array, parts: Array, strength: float) ->
     from sklearn.linear_model import LogisticRegression
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler
+    from threadpoolctl import threadpool_limits
 
     right = np.zeros(len(labels), dtype=bool)
     for part in np.unique(parts):
         held = parts == part
         probe = make_pipeline(StandardScaler(), LogisticRegression(C=strength, max_iter=500))
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), threadpool_limits(1):  # small products, slower by several
             warnings.simplefilter("ignore", ConvergenceWarning)
             probe.fit(features[~held], labels[~held])
         right[held] = probe.predict(features[held]) == labels[held]
