@@ -97,14 +97,20 @@
       }
     }
 
-    /* A frame's worth of the rows that are near; the rest in the next frames, so that scrolling stays smooth. */
+    function seen(row) {
+      const { top, bottom } = row.figure.getBoundingClientRect();
+      return bottom > 0 && top < innerHeight;
+    }
+
+    /* All rows on the screen, and a frame's worth of those near; the rest in the next frames, so that scrolling stays smooth. */
     function drawNear(all = false) {
       waiting = 0;
       const across = shownRows()[0]?.tiles[0].canvas.clientWidth;
       const until = all ? Infinity : performance.now() + BUDGET;
-      for (const row of rows) {
-        if (!row.stale || row.figure.hidden || !(all || near.has(row.figure))) continue;
-        if (performance.now() > until) return soon();
+      const stale = rows.filter((row) => row.stale && !row.figure.hidden && (all || near.has(row.figure)));
+      const first = stale.filter(seen);
+      for (const row of new Set([...first, ...stale])) {
+        if (!first.includes(row) && performance.now() > until) return soon();
         drawRow(row, across);
       }
       return undefined;
@@ -207,11 +213,11 @@
     }
 
     function watch() {
-      const seen = new IntersectionObserver((entries) => {
+      const close = new IntersectionObserver((entries) => {
         for (const { isIntersecting, target } of entries) near[isIntersecting ? "add" : "delete"](target);
         soon();
-      }, { rootMargin: "300px" });
-      for (const row of rows) seen.observe(row.figure);
+      }, { rootMargin: "100%" }); // a screen above and below
+      for (const row of rows) close.observe(row.figure);
       let width = grid.clientWidth;
       new ResizeObserver(() => {
         if (grid.clientWidth === width) return;
