@@ -118,16 +118,6 @@ def test_the_gradient_is_that_of_finite_differences(key):
 
 
 @pytest.mark.parametrize("key", EVERY)
-@pytest.mark.parametrize("kind", [torch.float16, torch.bfloat16])
-def test_half_precision_is_computed_in_float32(key, kind):
-    student, teacher = logits(4, 10, 1).to(kind), logits(4, 10, 2).to(kind)
-    target = torch.arange(4)
-    found = value(key, student, teacher, target)
-    assert found.dtype == torch.float32
-    assert torch.equal(found, value(key, student.float(), teacher.float(), target))
-
-
-@pytest.mark.parametrize("key", EVERY)
 @pytest.mark.parametrize("size", [420 * 4, 5e3, 1e6])
 def test_large_margins_stay_finite(key, size):
     student = torch.tensor([[size, 0.0, -size], [0.0, size, 1.0]], requires_grad=True)

@@ -108,9 +108,11 @@
       const across = shownRows()[0]?.tiles[0].canvas.clientWidth;
       const until = all ? Infinity : performance.now() + BUDGET;
       const stale = rows.filter((row) => row.stale && !row.figure.hidden && (all || near.has(row.figure)));
-      const first = stale.filter(seen);
-      for (const row of new Set([...first, ...stale])) {
-        if (!first.includes(row) && performance.now() > until) return soon();
+      const first = new Set(stale.filter(seen));
+      for (const row of first) drawRow(row, across);
+      for (const row of stale) {
+        if (first.has(row)) continue;
+        if (performance.now() > until) return soon();
         drawRow(row, across);
       }
       return undefined;

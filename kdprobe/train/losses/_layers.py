@@ -60,6 +60,15 @@ def same_size(ours: Tensor, theirs: Tensor) -> tuple[Tensor, Tensor]:
     return averaged(ours, size), averaged(theirs, size)
 
 
+def patterns(student: Outputs, teacher: Outputs, pair: Pair, loss: str) -> tuple[Tensor, Tensor]:
+    """What `maps` gives, of the same size; raises InputError too where that is a single pixel."""
+    ours, theirs = same_size(*maps(student, teacher, pair, loss))
+    if ours[0, 0].numel() == 1:
+        wanted = "maps of more than one pixel"
+        raise misfit(loss, pair, ours, theirs, wanted, 'layers such as "stage3"')
+    return ours, theirs
+
+
 def smaller(one: Tensor, other: Tensor) -> tuple[int, int]:
     """The smaller height and the smaller width of two maps."""
     return min(one.shape[2], other.shape[2]), min(one.shape[3], other.shape[3])

@@ -15,7 +15,7 @@ Source: Zagoruyko and Komodakis 2017, arXiv:1612.03928, equation 2.
 import torch
 from torch import Tensor, nn
 
-from kdprobe.train.losses._layers import maps, misfit, names, one_of, same_size, unit
+from kdprobe.train.losses._layers import names, one_of, patterns, unit
 from kdprobe.train.losses.contract import Outputs, layer_pairs, loss
 
 FORMS = ("mean", "sum", "norm")
@@ -45,10 +45,7 @@ class AT(nn.Module):
         """
         found = []
         for pair in self.pairs:
-            ours, theirs = same_size(*maps(student, teacher, pair, "at"))
-            if ours[0, 0].numel() == 1:
-                wanted = "maps of more than one pixel"
-                raise misfit("at", pair, ours, theirs, wanted, 'layers such as "stage3"')
+            ours, theirs = patterns(student, teacher, pair, "at")
             found.append(self._distance(attention(ours) - attention(theirs)))
         return torch.stack(found).sum()
 

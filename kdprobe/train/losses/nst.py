@@ -16,7 +16,7 @@ Source: Huang and Wang 2017, arXiv:1707.01219, section 4, with the polynomial ke
 import torch
 from torch import Tensor, nn
 
-from kdprobe.train.losses._layers import maps, misfit, names, or_one, same_size
+from kdprobe.train.losses._layers import names, or_one, patterns
 from kdprobe.train.losses.contract import Outputs, layer_pairs, loss
 
 
@@ -43,10 +43,7 @@ class NST(nn.Module):
         """
         found = []
         for pair in self.pairs:
-            ours, theirs = same_size(*maps(student, teacher, pair, "nst"))
-            if ours[0, 0].numel() == 1:
-                wanted = "maps of more than one pixel"
-                raise misfit("nst", pair, ours, theirs, wanted, 'layers such as "stage3"')
+            ours, theirs = patterns(student, teacher, pair, "nst")
             found.append(discrepancy(ours.flatten(2), theirs.flatten(2)).mean())
         return torch.stack(found).sum()
 
